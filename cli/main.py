@@ -1,0 +1,50 @@
+"""The group `understudy`: knows each command's name and one-line help, imports one only to run it."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "status": "What is live, what waits, and where MLflow shows otherwise.",
+    "history": "Every decision, with actor, reason and time.",
+    "register": "Bring a run's model into the registry.",
+    "promote": "Promote a version to staging or production, through the gates.",
+    "rollback": "Go back to the former Production version.",
+    "archive": "Take a version out of use.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports the module of a command when that command is run or asked for help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: understudy promote 2 --to production --reason 'better on last month'",
+)
+@click.version_option(package_name="understudy")
+def main() -> None:
+    """Promotion you can prove and a rollback that is rehearsed, on plain MLflow.
+
+    The model's name comes from params.yaml, the server from MLFLOW_TRACKING_URI (default:
+    mlflow.db in the project). Exit codes: 0 done, 1 refused or failed, 2 usage.
+    """

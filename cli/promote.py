@@ -1,0 +1,41 @@
+"""`understudy promote`."""
+
+from __future__ import annotations
+
+import click
+
+import understudy
+from cli import options, outcome
+from registry.console import Command
+
+
+@click.command(
+    cls=Command, epilog="Example: understudy promote 2 --to production --reason 'better on July'"
+)
+@click.argument("version", type=click.IntRange(min=1))
+@click.option(
+    "--to",
+    type=click.Choice(["staging", "production"], case_sensitive=False),
+    required=True,
+    help="The stage; the version that holds it now is archived.",
+)
+@options.changing
+def command(
+    version: int,
+    to: str,
+    model: str | None,
+    reason: str,
+    actor: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Promote VERSION through the gates of params.yaml."""
+    done = understudy.promote(
+        version, to=to, model=model, reason=reason, actor=actor, dry_run=dry_run
+    )
+    then = (
+        f"mlflow models serve -m models:/{done.plan.model}/Production --env-manager local"
+        if to == "production"
+        else f"understudy promote {version} --to production"
+    )
+    outcome.show(done, as_json=as_json, then=then)

@@ -1,0 +1,79 @@
+"""`understudy status`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+import understudy
+from cli import options
+from registry.console import Command
+from registry.lineage import PREFIX
+from registry.stages import ALIASES, Stage
+
+
+@click.command(cls=Command, epilog="Example: understudy status --json")
+@options.model
+@options.as_json
+def command(model: str | None, as_json: bool) -> None:
+    """What is live, what waits, and where MLflow shows otherwise."""
+    found = understudy.status(model)
+    if as_json:
+        options.show_json(_as_dict(found))
+        return
+    state = found.state
+    live = f"v{state.production} is in Production" if state.production else "nothing is live"
+    back = f"v{state.former[-1]}" if state.former else "nowhere"
+    click.echo(f"{found.model}: {live}; a rollback would go to {back}\n")
+    click.echo(options.table(("version", "stage", "alias", "created", "data", "metrics"),
+                             [_row(found, n) for n in sorted(found.shown.versions, reverse=True)]))
+    for sentence in found.differences:
+        click.echo(f"differs: {sentence}", err=True)
+    options.next_command(_next(found))
+
+
+def _row(found: understudy.Status, number: int) -> tuple[str, ...]:
+    version = found.shown.versions[number]
+    stage = found.state.stages.get(number)
+    created = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    held = {k.removeprefix("holdout/"): v for k, v in found.metrics.get(number, {}).items()
+            if k.startswith("holdout/")}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(held.items())[:3])
+    data = version.tags.get(PREFIX + "data_md5", "")[:8]
+    alias = ALIASES.get(stage, "") if stage else ""
+    return (str(number), stage or "(not in the ledger)", alias, created, data, shown)
+
+
+def _next(found: understudy.Status) -> str:
+    if found.production is None:
+        newest = max(found.shown.versions, default=0)
+        return f"understudy promote {newest} --to production"
+    waiting = [v for v, s in found.state.stages.items()
+               if s in (Stage.NONE, Stage.STAGING) and v > found.production]
+    if waiting:
+        return f"understudy promote {max(waiting)} --to production --dry-run"
+    return f"mlflow models serve -m models:/{found.model}/Production --env-manager local"
+
+
+def _as_dict(found: understudy.Status) -> dict[str, object]:
+    return {
+        "model": found.model,
+        "production": found.state.production,
+        "staging": found.state.staging,
+        "former": list(found.state.former),
+        "versions": [
+            {
+                "version": number,
+                "stage": found.state.stages.get(number),
+                "shown_stage": version.stage,
+                "aliases": sorted(a for a, v in found.shown.aliases.items() if v == number),
+                "created_ms": version.created,
+                "run_id": version.run_id,
+                "tags": version.tags,
+                "metrics": found.metrics.get(number, {}),
+            }
+            for number, version in sorted(found.shown.versions.items())
+        ],
+        "differences": list(found.differences),
+    }

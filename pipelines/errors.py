@@ -1,0 +1,146 @@
+"""What can be wrong with a person's data or pipeline, each with its sentence.
+
+UnderstudyError
+├── DataError
+│   ├── DataMissing
+│   ├── DataUnversioned
+│   ├── DataDiffers
+│   ├── NotATable
+│   ├── MixedTypes
+│   ├── DataEmpty
+│   ├── ContractBroken
+│   ├── OneClassOnly
+│   └── TooFewRows
+├── NoGitRepository
+├── EstimatorRefused
+├── FitFailed
+├── StageMissing
+└── IngestFailed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from registry.errors import UnderstudyError
+
+
+class DataError(UnderstudyError):
+    """The data is not what the pipeline can use."""
+
+
+class DataMissing(DataError):
+    """The data's path does not exist."""
+
+    def __init__(self, path: str, remedies: Iterable[str]) -> None:
+        super().__init__(f"there is no data at {path}; {' or '.join(remedies)} brings it")
+
+
+class DataUnversioned(DataError):
+    """The data has no .dvc file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is not versioned; run `dvc add {path}`")
+
+
+class DataDiffers(DataError):
+    """The data is not the version its .dvc file names."""
+
+    def __init__(self, path: str, recorded: str, found: str) -> None:
+        super().__init__(
+            f"{path} is not the version that {path}.dvc names (it is {found}, recorded is "
+            f"{recorded}); `dvc add {path}` makes it the next version, "
+            f"`dvc checkout {path} --force` brings the recorded one back"
+        )
+
+
+class NotATable(DataError):
+    """A file that cannot be read as what its name says."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not a CSV or Parquet table: {why}")
+
+
+class MixedTypes(DataError):
+    """More than one type of file."""
+
+    def __init__(self, path: str, counts: dict[str, int]) -> None:
+        shown = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+        super().__init__(
+            f"{path} holds more than one type of file ({shown}); keep only CSV or only Parquet"
+        )
+
+
+class DataEmpty(DataError):
+    """A table without rows."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} has no rows; remove it or put rows into it")
+
+
+class ContractBroken(DataError):
+    """The table breaks the column contract; all violations are named at once."""
+
+    def __init__(self, violations: Sequence[str]) -> None:
+        self.violations = tuple(violations)
+        lines = "".join(f"\n  - {v}" for v in violations)
+        noun = "violation" if len(violations) == 1 else "violations"
+        super().__init__(
+            f"the data breaks its contract ({len(violations)} {noun}):{lines}\n"
+            "correct the data, or section data of params.yaml"
+        )
+
+
+class OneClassOnly(DataError):
+    """A classifier needs two classes."""
+
+    def __init__(self, target: str, where: str, classes: Sequence[str]) -> None:
+        only = f"only {classes[0]!r}" if classes else "no label at all"
+        super().__init__(
+            f"column {target} has {only} in {where}; a classifier needs at least two classes there"
+        )
+
+
+class TooFewRows(DataError):
+    """A part of the split would be empty."""
+
+    def __init__(self, part: str, total: int) -> None:
+        super().__init__(
+            f"the {part} part of the split is empty ({total} rows in all); "
+            "change data.valid or data.holdout in params.yaml, or bring more rows"
+        )
+
+
+class NoGitRepository(UnderstudyError):
+    """The project is not under version control."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this folder is not a git repository with a commit, so no run could be traced to its "
+            "code; run `git init`, `git add -A` and `git commit`"
+        )
+
+
+class EstimatorRefused(UnderstudyError):
+    """train.estimator cannot be used."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"params.yaml: train.estimator is {path!r}: {why}")
+
+
+class FitFailed(UnderstudyError):
+    """The estimator refused its parameters or the data."""
+
+    def __init__(self, estimator: str, why: str) -> None:
+        super().__init__(f"{estimator} could not be fitted: {why}")
+
+
+class StageMissing(UnderstudyError):
+    """A stage was asked to run before the one it reads from."""
+
+    def __init__(self, path: str, stage: str) -> None:
+        super().__init__(f"{path} is not there; run `dvc repro {stage}` first")
+
+
+class IngestFailed(UnderstudyError):
+    """The data's source cannot give what was asked."""

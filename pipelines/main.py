@@ -1,0 +1,27 @@
+"""The MLproject's main entry point: brings the data where it is missing, then `dvc repro`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from pipelines import obtain
+from registry.console import Command
+from registry.settings import find_root, quiet
+
+
+@click.command(cls=Command)
+@click.option("--force", type=bool, default=False, help="Run every stage, changed or not.")
+def main(force: bool) -> None:
+    """Run the whole pipeline."""
+    quiet()
+    root = find_root()
+    obtain.data(root)
+    command = ["dvc", "repro", *(["--force"] if force else [])]
+    sys.exit(1 if subprocess.run(command, cwd=root).returncode else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The digest of an artifact: SHA-256 over a sorted manifest of its files. Pure but for reading."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+# MLflow writes this file beside the model's own whenever it is downloaded by name and version.
+_NOT_OF_THE_MODEL = ("registered_model_meta",)
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def of_folder(folder: Path) -> str:
+    """SHA-256 over lines `HASH  RELATIVE/PATH`, sorted by path, of every file below `folder`.
+
+    The form is that of `sha256sum`, so that anyone can check it without this program.
+    """
+    files = sorted(
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name not in _NOT_OF_THE_MODEL
+    )
+    manifest = "".join(f"{of_file(folder / name)}  {name}\n" for name in files)
+    return hashlib.sha256(manifest.encode()).hexdigest()

@@ -1,0 +1,226 @@
+"""The platform's error tree; each class builds its own sentence from values.
+
+UnderstudyError
+├── ProjectError
+│   ├── ProjectNotFound
+│   ├── ParamsMissing
+│   └── ParamsInvalid
+├── RegistryUnreachable
+├── RegistryRefused
+├── NotFound
+│   ├── ModelNotFound
+│   ├── VersionNotFound
+│   ├── RunNotFound
+│   └── NothingInStage
+├── IllegalMove
+│   ├── AlreadyInStage
+│   ├── VersionArchived
+│   ├── VersionLive
+│   ├── NoFormerVersion
+│   └── NeverInProduction
+├── GateRefused
+├── LostRace
+├── LedgerBroken
+└── ReasonTooLong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+class UnderstudyError(Exception):
+    """Anything a person can mend; its text is a sentence that says how. Exit code 1."""
+
+
+class ProjectError(UnderstudyError):
+    """The working copy is not what it should be."""
+
+
+class ProjectNotFound(ProjectError):
+    """No params.yaml in this folder or above it."""
+
+    def __init__(self, start: Path) -> None:
+        super().__init__(
+            f"no params.yaml in {start} or in any folder above it; change into the project, "
+            "or name the model with --model and the server with MLFLOW_TRACKING_URI"
+        )
+
+
+class ParamsMissing(ProjectError):
+    """params.yaml lacks a section that this command reads."""
+
+    def __init__(self, section: str) -> None:
+        super().__init__(
+            f"params.yaml has no section {section!r}; add it, docs/parameters.md lists its keys"
+        )
+
+
+class ParamsInvalid(ProjectError):
+    """params.yaml has unknown keys or wrong values; all of them are named at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("params.yaml: " + "; ".join(problems))
+
+
+class RegistryUnreachable(UnderstudyError):
+    """The tracking server or its database does not answer."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(
+            f"the MLflow store at {uri} does not answer ({why}); nothing was changed here; "
+            "start it, or correct MLFLOW_TRACKING_URI"
+        )
+
+
+class RegistryRefused(UnderstudyError):
+    """MLflow answered, and said no."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(f"the MLflow store at {uri} refused the request: {why}")
+
+
+class NotFound(UnderstudyError):
+    """A name that nothing bears."""
+
+
+class ModelNotFound(NotFound):
+    """No registered model of that name."""
+
+    def __init__(self, model: str, known: Iterable[str] = ()) -> None:
+        names = ", ".join(sorted(known))
+        super().__init__(
+            f"no registered model {model!r}; "
+            + (f"there are: {names}" if names else "none is registered yet; run `dvc repro`")
+        )
+
+
+class VersionNotFound(NotFound):
+    """No such version in the ledger of the model."""
+
+    def __init__(self, model: str, version: int, known: Iterable[int]) -> None:
+        numbers = ", ".join(str(n) for n in sorted(known))
+        super().__init__(
+            f"{model} has no version {version}; "
+            + (f"it has {numbers}" if numbers else "it has none yet; run `dvc repro`")
+        )
+
+
+class RunNotFound(NotFound):
+    """No such run, or a run without a model."""
+
+    def __init__(self, run: str, why: str) -> None:
+        super().__init__(
+            f"run {run!r} cannot be registered: {why}; `mlflow run . -e train` makes one"
+        )
+
+
+class NothingInStage(NotFound):
+    """No version of the model is in that stage."""
+
+    def __init__(self, model: str, stage: str) -> None:
+        super().__init__(
+            f"{model} has no version in {stage}; "
+            f"`understudy promote VERSION --to {stage.lower()}` puts one there"
+        )
+
+
+class IllegalMove(UnderstudyError):
+    """A transition that the state of the ledger does not allow."""
+
+
+class AlreadyInStage(IllegalMove):
+    """The version is where it was asked to go."""
+
+    def __init__(self, model: str, version: int, stage: str) -> None:
+        super().__init__(
+            f"version {version} of {model} is already in {stage}; there is nothing to do"
+        )
+
+
+class VersionArchived(IllegalMove):
+    """An archived version was asked to do what only others may."""
+
+    def __init__(self, model: str, version: int, *, was_live: bool) -> None:
+        way = (
+            f"`understudy rollback --to {version}` brings it back, it was in Production before"
+            if was_live
+            else f"`understudy promote {version} --to staging` takes it out of the archive first"
+        )
+        super().__init__(
+            f"version {version} of {model} is archived and cannot be promoted to Production; {way}"
+        )
+
+
+class VersionLive(IllegalMove):
+    """The Production version was asked to leave with nothing in its place."""
+
+    def __init__(self, model: str, version: int, wish: str) -> None:
+        super().__init__(
+            f"version {version} of {model} is in Production and cannot be {wish}; "
+            "promote another version or roll back first"
+        )
+
+
+class NoFormerVersion(IllegalMove):
+    """Rollback with nothing to go back to."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} has no former Production version to roll back to; "
+            "`understudy history` shows what was live"
+        )
+
+
+class NeverInProduction(IllegalMove):
+    """Rollback to a version that is not among the former Production versions."""
+
+    def __init__(self, model: str, version: int, former: Iterable[int]) -> None:
+        numbers = ", ".join(str(n) for n in dict.fromkeys(former))
+        super().__init__(
+            f"version {version} of {model} is not among its former Production versions "
+            f"({numbers or 'there are none'}); `understudy promote {version} --to production` "
+            "takes a new one through the gates"
+        )
+
+
+class GateRefused(UnderstudyError):
+    """A promotion that a gate refused; nothing was changed."""
+
+    def __init__(self, model: str, version: int, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"version {version} of {model} was not promoted: "
+            + "; ".join(failures)
+            + "; nothing was changed"
+        )
+
+
+class LostRace(UnderstudyError):
+    """Somebody else changed the same model in the same moment."""
+
+    def __init__(self, model: str, wish: str, now: str) -> None:
+        super().__init__(
+            f"{wish} of {model} lost to another change made in the same moment; "
+            f"now {now}; look at `understudy history` and ask again if you still want it"
+        )
+
+
+class LedgerBroken(UnderstudyError):
+    """The chain of entries does not hold."""
+
+    def __init__(self, model: str, number: int, why: str) -> None:
+        self.number = number
+        super().__init__(f"the ledger of {model} is broken at entry {number}: {why}")
+
+
+class ReasonTooLong(UnderstudyError):
+    """A reason that is more than a reason."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(
+            f"the reason has {length:,} characters, at most {limit:,} are kept; "
+            "put the long text where it can be linked"
+        )

@@ -1,0 +1,125 @@
+"""From a state and a wish to a plan that can be printed before it is carried out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import (
+    AlreadyInStage,
+    IllegalMove,
+    NeverInProduction,
+    NoFormerVersion,
+    VersionArchived,
+    VersionLive,
+    VersionNotFound,
+)
+from registry.ledger import Entry, describe
+from registry.stages import Stage
+from registry.state import State
+
+
+@dataclass(frozen=True)
+class Move:
+    """One version's change of stage, as a consequence of a plan."""
+
+    version: int
+    source: Stage
+    target: Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One entry to be appended, and all that follows from it."""
+
+    kind: str
+    model: str
+    version: int
+    source: Stage
+    target: Stage
+    moves: tuple[Move, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The plan in words."""
+        return describe(self.kind, self.version, self.target)
+
+    def entry(self, *, prev: str, actor: str, reason: str, time: str, **evidence: Any) -> Entry:
+        """The ledger entry that carries this plan out when it counts."""
+        return Entry(
+            kind=self.kind,
+            model=self.model,
+            version=self.version,
+            source=self.source,
+            target=self.target,
+            actor=actor,
+            reason=reason,
+            time=time,
+            prev=prev,
+            evidence=evidence,
+        )
+
+
+def register(state: State, model: str, version: int) -> Plan:
+    """Enter a version that MLflow has and the ledger has not."""
+    if version in state.stages:
+        raise AlreadyInStage(model, version, "the ledger")
+    return _plan(state, model, "register", version, Stage.NONE)
+
+
+def promote(state: State, model: str, version: int, target: Stage) -> Plan:
+    """To Staging or Production; whoever holds that stage is archived."""
+    source = _stage(state, model, version)
+    if target not in (Stage.STAGING, Stage.PRODUCTION):
+        raise IllegalMove(
+            f"a version is promoted to staging or production, not to {target.lower()}"
+        )
+    if source is target:
+        raise AlreadyInStage(model, version, target)
+    if source is Stage.PRODUCTION:
+        raise VersionLive(model, version, "moved to Staging")
+    if source is Stage.ARCHIVED and target is Stage.PRODUCTION:
+        raise VersionArchived(model, version, was_live=version in state.former)
+    return _plan(state, model, "promote", version, target)
+
+
+def rollback(state: State, model: str, version: int | None = None) -> Plan:
+    """To the former Production version, or to a named one of them."""
+    if version is not None:
+        _stage(state, model, version)
+    if version is not None and version == state.production:
+        raise AlreadyInStage(model, version, Stage.PRODUCTION)
+    if not state.former:
+        raise NoFormerVersion(model)
+    goal = state.former[-1] if version is None else version
+    if goal not in state.former:
+        raise NeverInProduction(model, goal, state.former)
+    return _plan(state, model, "rollback", goal, Stage.PRODUCTION)
+
+
+def archive(state: State, model: str, version: int) -> Plan:
+    """Take a version out of use; the live one only leaves by promotion or rollback."""
+    source = _stage(state, model, version)
+    if source is Stage.PRODUCTION:
+        raise VersionLive(model, version, "archived")
+    if source is Stage.ARCHIVED and version not in state.former:
+        raise AlreadyInStage(model, version, Stage.ARCHIVED)
+    return _plan(state, model, "archive", version, Stage.ARCHIVED)
+
+
+def _stage(state: State, model: str, version: int) -> Stage:
+    if version not in state.stages:
+        raise VersionNotFound(model, version, state.stages)
+    return state.stages[version]
+
+
+def _plan(state: State, model: str, kind: str, version: int, target: Stage) -> Plan:
+    source = state.stages.get(version, Stage.NONE)
+    draft = Plan(kind, model, version, source, target, ())
+    after = state.after(draft.entry(prev="", actor="", reason="", time=""))
+    moves = tuple(
+        Move(v, state.stages.get(v, Stage.NONE), stage)
+        for v, stage in after.stages.items()
+        if state.stages.get(v) is not stage
+    )
+    return Plan(kind, model, version, source, target, moves)

@@ -1,0 +1,79 @@
+"""Brings a run's model into the registry and into the ledger, once however often it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import digest, lineage, projection, promote
+from registry.errors import ModelNotFound, VersionNotFound
+from registry.promote import Wish
+from registry.state import state_of
+from registry.store import Shown, Store
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version, and whether this call made it."""
+
+    version: int
+    new: bool
+
+
+def register_run(store: Store, model: str, run_id: str, *, wish: Wish, folder: Path) -> Registered:
+    """Register the model that a run logged. Raises RunNotFound.
+
+    The same run a second time gives the same version. A process that dies between the
+    registration and the ledger's entry is finished by the next call.
+    """
+    model_id = store.model_of_run(run_id)
+    for version in _known(store, model).versions.values():
+        if version.run_id == run_id:
+            return Registered(version.number, _enter(store, model, version.number, wish, folder))
+    if wish.dry_run:
+        return Registered(max(_known(store, model).versions, default=0) + 1, True)
+    tags = {k: v for k, v in store.run_tags(run_id).items() if k.startswith(lineage.PREFIX)}
+    number = store.create_version(model, run_id, model_id, tags)
+    _enter(store, model, number, wish, folder)
+    return Registered(number, True)
+
+
+def register_version(
+    store: Store, model: str, version: int, *, wish: Wish, folder: Path
+) -> Registered:
+    """Enter a version that was registered by other means. Raises VersionNotFound."""
+    shown = store.shown(model)
+    if version not in shown.versions:
+        raise VersionNotFound(model, version, shown.versions)
+    return Registered(version, _enter(store, model, version, wish, folder))
+
+
+def _enter(store: Store, model: str, number: int, wish: Wish, folder: Path) -> bool:
+    if number in state_of(projection.read(store, model)).stages:
+        return False
+    version = store.shown(model).versions[number]
+    files = store.download_model(version.source, folder / f"register-{number}")
+    tags = store.run_tags(version.run_id) if version.run_id else version.tags
+    promote.enter(
+        store,
+        model,
+        number,
+        evidence={
+            "digest": digest.of_folder(files),
+            "run_id": version.run_id,
+            "lineage": {
+                k.removeprefix(lineage.PREFIX): v
+                for k, v in tags.items()
+                if k.startswith(lineage.PREFIX)
+            },
+        },
+        wish=wish,
+    )
+    return True
+
+
+def _known(store: Store, model: str) -> Shown:
+    try:
+        return store.shown(model)
+    except ModelNotFound:
+        return Shown({}, {}, "")

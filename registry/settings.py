@@ -1,0 +1,118 @@
+"""The project's folder and params.yaml; this module owns its sections `registry` and `gate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
+
+SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate")
+"""Every top-level key that params.yaml may have."""
+
+
+class Section(BaseModel):
+    """A frozen section: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class RegistryParams(Section):
+    """`registry:` of params.yaml."""
+
+    model: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+class GateParams(Section):
+    """`gate:` of params.yaml."""
+
+    floor: float | None = None
+    margin: float = Field(default=0.0, ge=0)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder with a params.yaml, from `start` upwards. Raises ProjectNotFound."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file():
+            return folder
+    raise ProjectNotFound(start)
+
+
+def read_params(root: Path) -> dict[str, Any]:
+    """All of params.yaml as it stands. Raises ParamsInvalid for what no section may hold."""
+    try:
+        raw = yaml.safe_load((root / "params.yaml").read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where is not None else ""
+        raise ParamsInvalid([f"it is not valid YAML{line}"]) from None
+    if not isinstance(raw, dict):
+        raise ParamsInvalid(["it has no sections"])
+    unknown = [str(key) for key in raw if key not in SECTIONS]
+    if unknown:
+        raise ParamsInvalid(
+            [f"unknown section {key!r}; there are {', '.join(SECTIONS)}" for key in unknown]
+        )
+    return raw
+
+
+def read_section(root: Path, name: str, kind: type[AnySection]) -> AnySection:
+    """One section, checked. Raises ParamsMissing, or ParamsInvalid naming every problem."""
+    raw = read_params(root)
+    if name not in raw:
+        if any(field.is_required() for field in kind.model_fields.values()):
+            raise ParamsMissing(name)
+        return kind()
+    return check_section(name, kind, raw[name] or {})
+
+
+def check_section(name: str, kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
+    """Build a section from its raw values. Raises ParamsInvalid naming every problem."""
+    if not isinstance(raw, Mapping):
+        raise ParamsInvalid([f"{name} must be a table of keys and values"])
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ParamsInvalid([_sentence(name, kind, e) for e in error.errors()]) from None
+
+
+def _sentence(section: str, kind: type[BaseModel], error: Any) -> str:
+    where = ".".join([section, *(str(part) for part in error["loc"])])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where}; {section} has {', '.join(kind.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{where} is {error['input']!r}: {message}"
+
+
+def registry_params(root: Path | None = None) -> RegistryParams:
+    """Section `registry`."""
+    return read_section(root or find_root(), "registry", RegistryParams)
+
+
+def gate_params(root: Path | None = None) -> GateParams:
+    """Section `gate`; all its keys have defaults."""
+    return read_section(root or find_root(), "gate", GateParams)
+
+
+def tracking_uri(root: Path | None = None) -> str:
+    """MLFLOW_TRACKING_URI, or mlflow.db in the project's folder."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return given or f"sqlite:///{root or find_root()}/mlflow.db"
+
+
+def quiet() -> None:
+    """Switch usage telemetry off; to be called before mlflow or dvc is first imported."""
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DVC_NO_ANALYTICS"):
+        os.environ.setdefault(name, "true")

@@ -1,0 +1,286 @@
+"""The MLflow registry behind one narrow class: the only module here that imports mlflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import settings
+from registry.errors import ModelNotFound, RegistryRefused, RegistryUnreachable, RunNotFound
+from registry.stages import Stage
+
+settings.quiet()
+# A server that is down is noticed in seconds; MLflow's own default tries for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import mlflow  # noqa: E402 - the switches above are read while it is imported
+from mlflow.entities.model_registry import ModelVersion  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+LEDGER_SUFFIX = ".ledger"
+ENTRY_TAG = "understudy.entry"
+HEAD_TAG = "understudy.head"
+"""On the registered model: the ledger head that stages and aliases were last set from."""
+
+_UNREACHABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "IO_ERROR")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model version as MLflow has it."""
+
+    number: int
+    stage: Stage
+    source: str
+    run_id: str
+    model_id: str
+    created: int
+    """Milliseconds since 1970, UTC."""
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What MLflow shows of a model: versions by number, alias to version, head last projected."""
+
+    versions: dict[int, Version]
+    aliases: dict[str, int]
+    head: str
+
+
+class Store:
+    """One MLflow store, by tracking URI. Raises RegistryUnreachable and RegistryRefused."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with self._reaching():
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            self._client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    # What is there
+
+    def models(self) -> list[str]:
+        """Names of all registered models, ledgers left out."""
+        with self._reaching():
+            found = self._client.search_registered_models(max_results=1000)
+        return [m.name for m in found if not m.name.endswith(LEDGER_SUFFIX)]
+
+    def shown(self, model: str) -> Shown:
+        """Stages and aliases as they are. Raises ModelNotFound."""
+        with self._reaching():
+            try:
+                registered = self._client.get_registered_model(model)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise ModelNotFound(model, self.models()) from None
+            versions = [_version(v) for v in self._search(model)]
+        return Shown(
+            {v.number: v for v in versions},
+            {alias: int(v) for alias, v in registered.aliases.items()},
+            registered.tags.get(HEAD_TAG, ""),
+        )
+
+    def entries(self, model: str) -> list[tuple[int, str]]:
+        """The ledger's (number, text) pairs, by number; empty where there is no ledger."""
+        with self._reaching():
+            found = self._search(model + LEDGER_SUFFIX)
+        return sorted((int(v.version), v.tags.get(ENTRY_TAG, "")) for v in found)
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """The newest value of each of a run's metrics; empty for an unknown run."""
+        with self._reaching():
+            try:
+                return dict(self._client.get_run(run_id).data.metrics)
+            except MlflowException as error:
+                if error.error_code in _UNREACHABLE:
+                    raise
+                return {}
+
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """A run's tags. Raises RunNotFound."""
+        with self._reaching():
+            try:
+                return dict(self._client.get_run(run_id).data.tags)
+            except MlflowException as error:
+                if error.error_code in _UNREACHABLE:
+                    raise
+                raise RunNotFound(run_id, "there is no such run") from None
+
+    def model_of_run(self, run_id: str) -> str:
+        """The id of the model that a run logged. Raises RunNotFound if not exactly one."""
+        self.run_tags(run_id)
+        with self._reaching():
+            run = self._client.get_run(run_id)
+            found = [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]
+        if len(found) != 1:
+            raise RunNotFound(run_id, f"it logged {len(found)} models, one is needed")
+        return found[0]
+
+    # What is written
+
+    def create_version(self, model: str, run_id: str, model_id: str, tags: dict[str, str]) -> int:
+        """Register a run's model; returns the number MLflow gave it."""
+        with self._reaching(), _silent_logs():
+            made = mlflow.register_model(f"models:/{model_id}", model, tags=tags)
+        return int(made.version)
+
+    def append(self, model: str, about: Version, text: str, sentence: str) -> int:
+        """Add a ledger entry about a version; returns the entry's number.
+
+        MLflow gives out the numbers atomically; over REST an entry must name a source that
+        exists, which is why it borrows that of the version it speaks of.
+        """
+        ledger = model + LEDGER_SUFFIX
+        with self._reaching(), _silent_logs():
+            try:
+                self._client.create_registered_model(
+                    ledger, description=f"The ledger of {model}: one version per decision."
+                )
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            made = self._client.create_model_version(
+                ledger,
+                source=about.source,
+                run_id=about.run_id or None,
+                model_id=about.model_id or None,
+                tags={ENTRY_TAG: text},
+                description=sentence,
+                await_creation_for=0,
+            )
+        return int(made.version)
+
+    def set_stage(self, model: str, version: int, stage: Stage) -> None:
+        """Show a version in a stage, archiving whoever MLflow has there."""
+        with self._reaching(), warnings.catch_warnings():
+            # MLflow deprecates stages in words since 2.9; they are what this project shows.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._client.transition_model_version_stage(
+                model,
+                str(version),
+                stage.value,
+                archive_existing_versions=stage in (Stage.STAGING, Stage.PRODUCTION),
+            )
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Point an alias at a version, or take it away."""
+        with self._reaching():
+            if version is None:
+                self._client.delete_registered_model_alias(model, alias)
+            else:
+                self._client.set_registered_model_alias(model, alias, str(version))
+
+    def set_head(self, model: str, head: str) -> None:
+        """Note up to which entry stages and aliases are set."""
+        with self._reaching():
+            self._client.set_registered_model_tag(model, HEAD_TAG, head)
+
+    # Artifacts
+
+    def download_model(self, source: str, folder: Path) -> Path:
+        """Copy the files of a model (`models:/...`, or any artifact URI) below `folder`."""
+        with self._reaching():
+            return Path(mlflow.artifacts.download_artifacts(source, dst_path=str(folder)))
+
+    def download_run_folder(self, run_id: str, path: str, folder: Path) -> Path:
+        """Copy one folder of a run's artifacts below `folder`."""
+        with self._reaching():
+            return Path(self._client.download_artifacts(run_id, path, str(folder)))
+
+    def _search(self, name: str) -> list[ModelVersion]:
+        found: list[ModelVersion] = []
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_model_versions(
+                f"name='{name}'", max_results=1000, page_token=token or None
+            )
+            found.extend(page)
+            token = page.token or None
+        return found
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        return reaching(self.uri)
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises into RegistryUnreachable and RegistryRefused."""
+    try:
+        yield
+    except MlflowException as error:
+        first = str(error.message).strip().splitlines()[0][:200]
+        if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
+            raise RegistryUnreachable(_shown_uri(uri), _short(first)) from None
+        raise RegistryRefused(_shown_uri(uri), first) from None
+
+
+def load(folder: Path) -> Any:
+    """A downloaded model as a Python function with `predict` and `metadata`."""
+    with _silent_logs():
+        return mlflow.pyfunc.load_model(str(folder))
+
+
+def input_example(folder: Path) -> Any:
+    """The example kept with a downloaded model, or None."""
+    return mlflow.models.Model.load(str(folder)).load_input_example(str(folder))
+
+
+@contextmanager
+def connect(root: Path | None = None, *, uri: str | None = None) -> Iterator[tuple[Store, Path]]:
+    """A store and a folder for what is downloaded, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+        yield Store(uri or settings.tracking_uri(root)), Path(folder)
+
+
+def _version(raw: ModelVersion) -> Version:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # reading a stage warns as well
+        stage = Stage(raw.current_stage or "None")
+    source = raw.source or ""
+    model_id = source.removeprefix("models:/") if source.startswith("models:/m-") else ""
+    return Version(
+        number=int(raw.version),
+        stage=stage,
+        source=source,
+        run_id=raw.run_id or "",
+        model_id=raw.model_id or model_id,
+        created=int(raw.creation_timestamp or 0),
+        tags=dict(raw.tags),
+    )
+
+
+def _shown_uri(uri: str) -> str:
+    """A URI without the password it may carry."""
+    scheme, found, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri
+
+
+def _short(text: str) -> str:
+    for sign in ("Connection refused", "timed out", "Name or service not known"):
+        if sign in text:
+            return sign.lower()
+    return text[:120]
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """MLflow reports each registration and migration in lines nobody asked for."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
