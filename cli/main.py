@@ -1,4 +1,4 @@
-"""The group `understudy`: knows each command's name and one-line help, imports one only to run it."""
+"""The group `understudy`: knows every command by name, imports one only to run it."""
 
 from __future__ import annotations
 

@@ -26,8 +26,12 @@ def command(model: str | None, as_json: bool) -> None:
     live = f"v{state.production} is in Production" if state.production else "nothing is live"
     back = f"v{state.former[-1]}" if state.former else "nowhere"
     click.echo(f"{found.model}: {live}; a rollback would go to {back}\n")
-    click.echo(options.table(("version", "stage", "alias", "created", "data", "metrics"),
-                             [_row(found, n) for n in sorted(found.shown.versions, reverse=True)]))
+    click.echo(
+        options.table(
+            ("version", "stage", "alias", "created", "data", "metrics"),
+            [_row(found, n) for n in sorted(found.shown.versions, reverse=True)],
+        )
+    )
     for sentence in found.differences:
         click.echo(f"differs: {sentence}", err=True)
     options.next_command(_next(found))
@@ -37,8 +41,11 @@ def _row(found: understudy.Status, number: int) -> tuple[str, ...]:
     version = found.shown.versions[number]
     stage = found.state.stages.get(number)
     created = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    held = {k.removeprefix("holdout/"): v for k, v in found.metrics.get(number, {}).items()
-            if k.startswith("holdout/")}
+    held = {
+        k.removeprefix("holdout/"): v
+        for k, v in found.metrics.get(number, {}).items()
+        if k.startswith("holdout/")
+    }
     shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(held.items())[:3])
     data = version.tags.get(PREFIX + "data_md5", "")[:8]
     alias = ALIASES.get(stage, "") if stage else ""
@@ -49,8 +56,11 @@ def _next(found: understudy.Status) -> str:
     if found.production is None:
         newest = max(found.shown.versions, default=0)
         return f"understudy promote {newest} --to production"
-    waiting = [v for v, s in found.state.stages.items()
-               if s in (Stage.NONE, Stage.STAGING) and v > found.production]
+    waiting = [
+        v
+        for v, s in found.state.stages.items()
+        if s in (Stage.NONE, Stage.STAGING) and v > found.production
+    ]
     if waiting:
         return f"understudy promote {max(waiting)} --to production --dry-run"
     return f"mlflow models serve -m models:/{found.model}/Production --env-manager local"

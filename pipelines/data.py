@@ -1,27 +1,15 @@
-"""Reads the versioned table, and tells whether it is the version that its .dvc file names."""
+"""Tells which data version is in place, and whether it is the one that the .dvc file names."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from pipelines.errors import (
-    DataDiffers,
-    DataEmpty,
-    DataMissing,
-    DataUnversioned,
-    MixedTypes,
-    NotATable,
-)
+from pipelines.errors import DataDiffers, DataMissing, DataUnversioned
 from registry.lineage import data_md5
-
-TYPES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,10 @@ def folder_md5(content: Iterable[tuple[str, str]]) -> str:
     Source: dvc-data, hashfile/tree.py (Tree.digest); a test compares it with `dvc add`.
     """
     rows = [{"md5": md5, "relpath": path} for path, md5 in sorted(content)]
-    return hashlib.md5(json.dumps(rows, sort_keys=True).encode()).hexdigest() + ".dir"
+    return (
+        hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        + ".dir"
+    )
 
 
 def check(root: Path, name: str, remedies: Iterable[str]) -> tuple[str, list[File]]:
@@ -76,39 +67,3 @@ def check(root: Path, name: str, remedies: Iterable[str]) -> tuple[str, list[Fil
     if md5 != recorded:
         raise DataDiffers(name, recorded, md5)
     return md5, found
-
-
-def read(root: Path, name: str) -> pd.DataFrame:
-    """All files of the data as one table, in the order of their names.
-
-    Raises NotATable, MixedTypes, DataEmpty.
-    """
-    path = root / name
-    found = files(path)
-    kinds = Counter(file.suffix.lower() or "(no ending)" for file in found)
-    for file in found:
-        if file.suffix.lower() not in TYPES:
-            raise NotATable(_shown(root, file), f"its name ends in {file.suffix or 'nothing'}")
-    if len(kinds) > 1:
-        raise MixedTypes(name, dict(kinds))
-    tables = [_read_one(root, file) for file in found]
-    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
-
-
-def _read_one(root: Path, file: Path) -> pd.DataFrame:
-    reader = pd.read_csv if file.suffix.lower() == ".csv" else pd.read_parquet
-    try:
-        options = {"low_memory": False} if reader is pd.read_csv else {}
-        table: pd.DataFrame = reader(file, **options)
-    except pd.errors.EmptyDataError:
-        raise DataEmpty(_shown(root, file)) from None
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        why = str(error).strip().splitlines()[0][:160]
-        raise NotATable(_shown(root, file), why) from None
-    if table.empty:
-        raise DataEmpty(_shown(root, file))
-    return table
-
-
-def _shown(root: Path, file: Path) -> str:
-    return file.relative_to(root).as_posix()

@@ -40,13 +40,17 @@ def importance(model: Any, record: Record, rows: pd.DataFrame, seed: int) -> pd.
     answers = truth.scores(model.predict(pd.concat(copies, ignore_index=True)))
     if record.metric not in metrics.compute(truth, answers[: len(sample)], [record.metric]):
         return pd.DataFrame(columns=["feature", "importance", "spread"])
-    values = [metric.compute(truth, answers[i * len(sample):(i + 1) * len(sample)])
-              for i in range(len(copies))]
+    values = [
+        metric.compute(truth, answers[i * len(sample) : (i + 1) * len(sample)])
+        for i in range(len(copies))
+    ]
     sign = 1 if metric.greater_is_better else -1
     found = []
     for number, name in enumerate(record.features):
-        losses = [sign * (values[0] - v)
-                  for v in values[1 + number * REPEATS : 1 + (number + 1) * REPEATS]]
+        losses = [
+            sign * (values[0] - v)
+            for v in values[1 + number * REPEATS : 1 + (number + 1) * REPEATS]
+        ]
         found.append((name, sum(losses) / REPEATS, (max(losses) - min(losses)) / 2))
     table = pd.DataFrame(found, columns=["feature", "importance", "spread"])
     return table.sort_values("importance", ascending=False, ignore_index=True)

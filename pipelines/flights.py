@@ -65,7 +65,8 @@ def _joined() -> pd.DataFrame:
             "departure_minute": rows["hour"].astype(int) * 60 + rows["minute"].astype(int),
             "arrival_minute": arrival // 100 * 60 + arrival % 100,
             **{column: rows[column] for column in WEATHER},
-            "arrival": delay.gt(LATE_MINUTES).map({True: "late", False: "on_time"})
+            "arrival": delay.gt(LATE_MINUTES)
+            .map({True: "late", False: "on_time"})
             .where(delay.notna()),
         }
     )

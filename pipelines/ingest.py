@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -50,7 +49,9 @@ def load_source(root: Path) -> Source:
 
 def version_md5(files: dict[str, str]) -> str:
     """The md5 that DVC would give a folder of these files (name to content)."""
-    return folder_md5((n, hashlib.md5(t.encode()).hexdigest()) for n, t in files.items())
+    return folder_md5(
+        (n, hashlib.md5(t.encode(), usedforsecurity=False).hexdigest()) for n, t in files.items()
+    )
 
 
 def collect(source: Source, through: str) -> dict[str, str]:
@@ -82,7 +83,7 @@ def write(folder: Path, files: dict[str, str], others: set[str]) -> None:
         if not (path.exists() and path.read_bytes() == data):
             fresh = path.with_name(f".{name}.part")
             fresh.write_bytes(data)
-            os.replace(fresh, path)
+            fresh.replace(path)
         click.echo(f"  {folder.name}/{name}  {len(data) / 1e6:.1f} MB")
     for name in others - set(files):
         (folder / name).unlink(missing_ok=True)

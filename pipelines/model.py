@@ -1,4 +1,4 @@
-"""From parameters to an unfitted scikit-learn Pipeline: preprocessing by column, then the estimator."""
+"""From parameters to an unfitted scikit-learn Pipeline: preprocessing, then the estimator."""
 
 from __future__ import annotations
 
@@ -48,20 +48,26 @@ def _ordinal(contract: Contract) -> ColumnTransformer:
         max_categories=NATIVE_CATEGORIES,
     )
     return ColumnTransformer(
-        [("categorical", encoder, list(contract.categorical)),
-         ("numeric", "passthrough", list(contract.numeric))]
+        [
+            ("categorical", encoder, list(contract.categorical)),
+            ("numeric", "passthrough", list(contract.numeric)),
+        ]
     )
 
 
 def _onehot(contract: Contract) -> ColumnTransformer:
     numeric = Pipeline(
-        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
-         ("scale", StandardScaler())]
+        [
+            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+            ("scale", StandardScaler()),
+        ]
     )
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return ColumnTransformer(
-        [("categorical", encoder, list(contract.categorical)),
-         ("numeric", numeric, list(contract.numeric))]
+        [
+            ("categorical", encoder, list(contract.categorical)),
+            ("numeric", numeric, list(contract.numeric)),
+        ]
     )
 
 
@@ -97,8 +103,10 @@ def _estimator(kind: type[BaseEstimator], given: dict[str, Any], seed: int) -> B
     if unknown:
         has = ", ".join(known)
         raise ParamsInvalid(
-            [f"train.params.{name} is not a parameter of {kind.__name__}; it has {has}"
-             for name in unknown]
+            [
+                f"train.params.{name} is not a parameter of {kind.__name__}; it has {has}"
+                for name in unknown
+            ]
         )
     if "random_state" in known:
         given = {"random_state": seed, **given}

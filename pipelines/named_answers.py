@@ -3,6 +3,8 @@
 Needs nothing but mlflow and pandas, so that `mlflow models serve` works without this project.
 """
 
+from typing import Any
+
 import mlflow.sklearn
 import pandas as pd
 
@@ -10,14 +12,14 @@ import pandas as pd
 class NamedAnswers:
     """A fitted classifier whose `predict` gives the class and the probability of each class."""
 
-    def __init__(self, pipeline):
+    def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
 
-    def get_raw_model(self):
+    def get_raw_model(self) -> Any:
         """The scikit-learn Pipeline itself."""
         return self.pipeline
 
-    def predict(self, model_input, params=None):
+    def predict(self, model_input: Any, params: Any = None) -> Any:
         """Columns `prediction` and `probability_CLASS` of each class, one row for each row."""
         shares = self.pipeline.predict_proba(model_input)
         classes = self.pipeline.classes_
@@ -26,6 +28,6 @@ class NamedAnswers:
         return pd.DataFrame(answer)
 
 
-def _load_pyfunc(path):
+def _load_pyfunc(path: str) -> NamedAnswers:
     """MLflow's hook for loading a model whose loader this module is."""
     return NamedAnswers(mlflow.sklearn._load_pyfunc(path).get_raw_model())

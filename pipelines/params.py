@@ -42,7 +42,7 @@ class DataParams(Section):
     numeric: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
-    contract: dict[str, ColumnRule] = {}
+    contract: dict[str, ColumnRule] = Field(default_factory=dict)
     valid: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the rows for validation, 0 to 0.5."""
     holdout: float = Field(default=0.2, gt=0, lt=0.5)
@@ -72,7 +72,7 @@ class TrainParams(Section):
     """`train:` the estimator and its parameters."""
 
     estimator: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     packages: tuple[str, ...] = ("sklearn",)
     """Top-level packages that an estimator may come from."""
     encoding: Literal["auto", "onehot", "ordinal"] = "auto"

@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.errors import StageMissing
 
 DATA = Path("artifacts/data.json")
+TABLE = Path("artifacts/table.parquet")
 CONTRACT = Path("artifacts/contract.json")
 PREPARED = Path("artifacts/prepared")
 RUN = Path("artifacts/train/run.json")

@@ -72,8 +72,15 @@ def _confusion(axes: Axes, table: pd.DataFrame) -> None:
         for column in ticks:
             dark = share[row, column] > 0.5
             text = f"{share[row, column]:.1%}\n({counts.iat[row, column]:,})"
-            axes.text(column, row, text, ha="center", va="center",
-                      color="white" if dark else "black", fontsize=8)
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+                fontsize=8,
+            )
 
 
 def _bars(axes: Axes, table: pd.DataFrame) -> None:

@@ -53,7 +53,7 @@ class DvcSource(DatasetSource):  # type: ignore[misc] # mlflow ships no types fo
         return str(target)
 
     @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 - MLflow's signature
         return False
 
     @classmethod

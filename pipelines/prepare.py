@@ -1,11 +1,13 @@
-"""Stage prepare: types every column, drops rows without a label, and splits."""
+"""Stage prepare: drops rows without a label, and splits."""
 
 from __future__ import annotations
 
 import click
+import pandas as pd
 
-from pipelines import data, paths, schema, split
+from pipelines import paths, split
 from pipelines.params import data_params
+from pipelines.schema import Contract
 from registry.console import Command
 from registry.settings import find_root
 
@@ -15,12 +17,10 @@ def main() -> None:
     """Write train, valid and holdout as Parquet."""
     root = find_root()
     params = data_params(root)
-    contract = schema.Contract.read(paths.need(root / paths.CONTRACT, "validate"))
-    table = schema.validate(data.read(root, params.path), contract, params)
+    contract = Contract.read(paths.need(root / paths.CONTRACT, "validate"))
+    table = pd.read_parquet(paths.need(root / paths.TABLE, "validate"))
     labelled = table.dropna(subset=[contract.target])
-    parts = split.split(
-        labelled, time=contract.time, valid=params.valid, holdout=params.holdout
-    )
+    parts = split.split(labelled, time=contract.time, valid=params.valid, holdout=params.holdout)
     if contract.classes:
         split.require_classes(parts, contract.target)
     folder = root / paths.PREPARED

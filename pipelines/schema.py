@@ -46,8 +46,9 @@ class Contract:
     @classmethod
     def read(cls, path: Path) -> Contract:
         """Read back what `write` wrote."""
-        raw = json.loads(path.read_text())
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        raw: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        return cls(**values)
 
 
 def class_names(labels: pd.Series[Any]) -> pd.Series[Any]:
@@ -82,8 +83,11 @@ def resolve(table: pd.DataFrame, params: DataParams) -> Contract:
         time=params.time,
         positive=_positive(classes, params),
         classes=classes,
-        left_out=tuple(str(c) for c in table.columns
-                       if c not in {params.target, params.time, *numeric, *categorical}),
+        left_out=tuple(
+            str(c)
+            for c in table.columns
+            if c not in {params.target, params.time, *numeric, *categorical}
+        ),
         inferred=params.numeric is None or params.categorical is None,
     )
 
@@ -95,7 +99,7 @@ def _is_number(column: pd.Series[Any]) -> bool:
 def _is_category(column: pd.Series[Any]) -> bool:
     if _is_number(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
-    return column.nunique() <= CATEGORIES
+    return int(column.nunique()) <= CATEGORIES
 
 
 def _classes(labels: pd.Series[Any], params: DataParams) -> tuple[str, ...]:
@@ -119,8 +123,10 @@ def _positive(classes: tuple[str, ...], params: DataParams) -> str | None:
         return classes[-1]
     if params.positive not in classes:
         raise ContractBroken(
-            [f"data.positive is {params.positive!r}, "
-             f"column {params.target} has {' and '.join(classes)}"]
+            [
+                f"data.positive is {params.positive!r}, "
+                f"column {params.target} has {' and '.join(classes)}"
+            ]
         )
     return params.positive
 
@@ -177,8 +183,11 @@ def _column(pa: Any, name: str, contract: Contract, params: DataParams) -> Any:
     if rule and rule.missing < 1:
         limit = rule.missing
         checks.append(
-            pa.Check(lambda s: float(s.isna().mean()) <= limit, ignore_na=False,
-                     error=f"missing in more than {limit:.0%} of the rows")
+            pa.Check(
+                lambda s: float(s.isna().mean()) <= limit,
+                ignore_na=False,
+                error=f"missing in more than {limit:.0%} of the rows",
+            )
         )
     number = name in contract.numeric or (
         name == contract.target and contract.problem == "regression"

@@ -17,12 +17,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.pipeline import Pipeline
 
-from pipelines.plugins import DvcSource
+from pipelines.errors import EstimatorRefused
 from registry import lineage, record, settings, store
 
-import mlflow
-import mlflow.sklearn
-from mlflow.models import Model, infer_signature
+settings.quiet()
+
+# ruff: isort: off
+# mlflow loads pipelines.plugins while it is imported; the other way round would be a circle.
+import mlflow  # noqa: E402
+import mlflow.sklearn  # noqa: E402
+from mlflow.data.meta_dataset import MetaDataset  # noqa: E402
+from mlflow.models import Model, infer_signature  # noqa: E402
+from pipelines.plugins import DvcSource  # noqa: E402
+# ruff: isort: on
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "numpy", "scipy", "pandas", "skops")
 """What a served model needs; each is pinned to the version it was trained with."""
@@ -68,16 +75,27 @@ def metrics(part: str, values: Mapping[str, float]) -> None:
     mlflow.log_metrics({f"{part}/{k}" if part else k: v for k, v in values.items()})
 
 
-def datasets(root: Path, path: str, parts: Mapping[str, pd.DataFrame], target: str) -> None:
+def datasets(root: Path, path: str, parts: Mapping[str, pd.DataFrame]) -> None:
     """Log each part as an input of the run, with its DVC source; the digest is DVC's md5."""
     facts = lineage.collect(root)
     source = DvcSource(path, facts.data_md5, facts.git_commit)
     for name, rows in parts.items():
-        dataset = mlflow.data.from_pandas(
-            rows, source=source, targets=target, name=f"{path}-{name}",
-            digest=facts.data_md5[:36] or None,
+        # MLflow's own pandas dataset hashes and profiles every value, which takes seconds.
+        dataset = MetaDataset(
+            source,
+            name=f"{path}-{name}",
+            digest=facts.data_md5 or None,
+            schema=infer_signature(_telling(rows)).inputs,
         )
         mlflow.log_input(dataset, context=name)
+        mlflow.log_param(f"rows.{name}", len(rows))
+
+
+def _telling(rows: pd.DataFrame) -> pd.DataFrame:
+    """A few rows that show the same schema as all: of each column one missing value, if any."""
+    gaps = rows.isna()
+    first = [int(gaps[c].to_numpy().argmax()) for c in rows.columns if gaps[c].any()]
+    return rows.iloc[[*range(min(100, len(rows))), *first]]
 
 
 def figures(drawn: Mapping[str, Figure]) -> None:
@@ -110,8 +128,7 @@ def model(pipeline: Pipeline, features: pd.DataFrame, packages: tuple[str, ...])
     with warnings.catch_warnings():
         # MLflow warns of integer columns though there are none (all numbers are float64).
         warnings.simplefilter("ignore", UserWarning)
-        # The signature is inferred from all rows: whether a column may be missing shows there.
-        signature = infer_signature(features, _answers(pipeline, example, classifier))
+        signature = infer_signature(_telling(features), _answers(pipeline, example, classifier))
         logged = Model.log(
             artifact_path=None,
             name=MODEL_NAME,
@@ -135,13 +152,19 @@ def trusted_types(pipeline: Pipeline, packages: tuple[str, ...]) -> list[str]:
     """The types that skops must be told to trust when it loads this pipeline.
 
     Only types of the allowed packages and numpy's; scikit-learn's own wrapping of its functions
-    in functools.partial comes with them. Others stay untrusted, and logging refuses them.
+    in functools.partial comes with them. Raises EstimatorRefused for any other.
     """
     import skops.io
 
     unknown = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
     allowed = {*packages, "sklearn", "numpy", "functools"}
-    return [name for name in unknown if name.partition(".")[0] in allowed]
+    strange = [name for name in unknown if name.partition(".")[0] not in allowed]
+    if strange:
+        raise EstimatorRefused(
+            type(pipeline[-1]).__name__,
+            f"it holds {', '.join(strange)}, which train.packages does not allow",
+        )
+    return list(unknown)
 
 
 def _answers(pipeline: Pipeline, example: pd.DataFrame, classifier: bool) -> Any:
@@ -175,5 +198,3 @@ def keep(folder_record: record.Record, *, holdout: pd.DataFrame, reference: pd.D
     with tempfile.TemporaryDirectory() as folder:
         record.write(Path(folder), folder_record, holdout=holdout, reference=reference)
         mlflow.log_artifacts(folder, record.FOLDER)
-
-

@@ -55,7 +55,9 @@ def about(contract: Contract, params: AllParams) -> Record:
     )
 
 
-def score(pipeline: Pipeline, record: Record, contract: Contract, rows: pd.DataFrame) -> dict[str, float]:
+def score(
+    pipeline: Pipeline, record: Record, contract: Contract, rows: pd.DataFrame
+) -> dict[str, float]:
     """The problem's metrics on these rows."""
     truth = record.truth(rows)
     return metrics.compute(truth, truth.scores(answer(pipeline, contract, rows)))
@@ -64,14 +66,22 @@ def score(pipeline: Pipeline, record: Record, contract: Contract, rows: pd.DataF
 def train(root: Path, params: AllParams) -> str:
     """Train on the prepared rows and log everything to the active or a new run; returns its id."""
     contract = Contract.read(root / paths.CONTRACT)
-    parts = {n: pd.read_parquet(root / paths.PREPARED / f"{n}.parquet")
-             for n in (TRAIN, VALID, HOLDOUT)}
+    parts = {
+        n: pd.read_parquet(root / paths.PREPARED / f"{n}.parquet") for n in (TRAIN, VALID, HOLDOUT)
+    }
     record = about(contract, params)
     with track.run(root) as run_id:
-        track.params({"data": params.data.model_dump(), "train": params.train.model_dump(),
-                      "evaluate": params.evaluate.model_dump()})
-        track.params({"columns": {"numeric": contract.numeric, "categorical": contract.categorical}})
-        track.datasets(root, params.data.path, parts, contract.target)
+        track.params(
+            {
+                "data": params.data.model_dump(),
+                "train": params.train.model_dump(),
+                "evaluate": params.evaluate.model_dump(),
+            }
+        )
+        track.params(
+            {"columns": {"numeric": contract.numeric, "categorical": contract.categorical}}
+        )
+        track.datasets(root, params.data.path, parts)
         first = fit(contract, params, parts[TRAIN])
         track.metrics(TRAIN, score(first, record, contract, parts[TRAIN]))
         track.metrics(VALID, score(first, record, contract, parts[VALID]))

@@ -1,10 +1,10 @@
-"""Stage validate: resolves the column contract and holds the table against it."""
+"""Stage validate: resolves the column contract, holds the table against it, and types it."""
 
 from __future__ import annotations
 
 import click
 
-from pipelines import data, paths, schema
+from pipelines import paths, schema, table
 from pipelines.params import data_params
 from registry.console import Command
 from registry.settings import find_root
@@ -15,13 +15,14 @@ def main() -> None:
     """Check every column; all violations are reported at once."""
     root = find_root()
     params = data_params(root)
-    table = data.read(root, params.path)
-    contract = schema.resolve(table, params)
-    schema.validate(table, contract, params)
-    (root / paths.CONTRACT).parent.mkdir(exist_ok=True)
+    raw = table.read(root, params.path)
+    contract = schema.resolve(raw, params)
+    typed = schema.validate(raw, contract, params)
+    (root / paths.TABLE).parent.mkdir(exist_ok=True)
+    typed.to_parquet(root / paths.TABLE, index=False)
     contract.write(root / paths.CONTRACT)
     how = "inferred" if contract.inferred else "from params.yaml"
-    click.echo(f"{len(table):,} rows keep the contract; columns {how}:")
+    click.echo(f"{len(typed):,} rows keep the contract; columns {how}:")
     for part in ("numeric", "categorical", "left_out", "classes"):
         names = getattr(contract, part)
         click.echo(f"  {part.replace('_', ' ')}: {', '.join(names) or '(none)'}")

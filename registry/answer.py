@@ -1,4 +1,4 @@
-"""The form of a model's answer: `prediction`, and for a classifier `probability_CLASS` of each class.
+"""The form of an answer: `prediction`, and a classifier's `probability_CLASS` for each class.
 
 The code that ships inside an artifact (pipelines/named_answers.py) writes this form without
 importing it, so that an artifact needs no package of ours; a test holds the two together.

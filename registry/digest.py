@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-
 # MLflow writes this file beside the model's own whenever it is downloaded by name and version.
 _NOT_OF_THE_MODEL = ("registered_model_meta",)
 

@@ -11,7 +11,7 @@ from registry.metrics import Metric
 
 @dataclass(frozen=True)
 class Check:
-    """One gate's verdict. `value` and `limit` are in the metric's own unit, None where none applies."""
+    """One gate's verdict; `value` and `limit` in the metric's unit, None where none applies."""
 
     name: str
     passed: bool

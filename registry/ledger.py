@@ -1,4 +1,4 @@
-"""The append-only, hash-chained ledger: entries, their text form, and the replay that orders them."""
+"""The append-only, hash-chained ledger: entries, their text, and the replay that orders them."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ def parse(text: str) -> Entry:
     try:
         raw = json.loads(text)
         claimed = raw.pop("hash")
-        entry = Entry(
-            **{**raw, "source": Stage(raw["source"]), "target": Stage(raw["target"])}
-        )
+        entry = Entry(**{**raw, "source": Stage(raw["source"]), "target": Stage(raw["target"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from None
     if entry.hash != claimed:

@@ -1,4 +1,4 @@
-"""Where a run came from: git commit, data version, parameters and lock, read off the working copy."""
+"""Where a run came from: commit, data version, parameters and lock of the working copy."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn import metrics as sk
 
 from registry import answer as form
 
@@ -68,12 +67,19 @@ class Metric:
         return "below" if self.greater_is_better else "above"
 
 
+def _sk() -> Any:
+    """scikit-learn's metrics, imported late: it takes a second, and most commands need none."""
+    from sklearn import metrics
+
+    return metrics
+
+
 def _positive_share(truth: Truth, scores: np.ndarray) -> np.ndarray:
     return np.asarray(scores[:, truth.classes.index(str(truth.positive))])
 
 
 def _predicted(truth: Truth, scores: np.ndarray) -> np.ndarray:
-    return np.asarray(truth.classes, dtype=object)[scores.argmax(axis=1)]
+    return np.asarray(np.asarray(truth.classes, dtype=object)[scores.argmax(axis=1)])
 
 
 def _codes(truth: Truth) -> np.ndarray:
@@ -83,12 +89,12 @@ def _codes(truth: Truth) -> np.ndarray:
 
 def _roc_auc(truth: Truth, scores: np.ndarray) -> float:
     if truth.problem == "binary":
-        return float(sk.roc_auc_score(truth.is_positive, _positive_share(truth, scores)))
+        return float(_sk().roc_auc_score(truth.is_positive, _positive_share(truth, scores)))
     present = np.isin(truth.classes, truth.labels)
     if not present.all():
         raise ValueError("a class does not occur in these rows")
     return float(
-        sk.roc_auc_score(
+        _sk().roc_auc_score(
             _codes(truth), scores, multi_class="ovr", labels=np.arange(len(truth.classes))
         )
     )
@@ -109,8 +115,8 @@ def _f1(truth: Truth, scores: np.ndarray) -> float:
     labels = truth.labels.astype(str)
     predicted = _predicted(truth, scores).astype(str)
     if truth.problem == "binary":
-        return float(sk.f1_score(labels, predicted, pos_label=truth.positive, zero_division=0.0))
-    return float(sk.f1_score(labels, predicted, average="macro", zero_division=0.0))
+        return float(_sk().f1_score(labels, predicted, pos_label=truth.positive, zero_division=0.0))
+    return float(_sk().f1_score(labels, predicted, average="macro", zero_division=0.0))
 
 
 _ALL = {
@@ -120,7 +126,7 @@ _ALL = {
         Metric(
             "average_precision",
             True,
-            lambda t, s: float(sk.average_precision_score(t.is_positive, _positive_share(t, s))),
+            lambda t, s: float(_sk().average_precision_score(t.is_positive, _positive_share(t, s))),
         ),
         Metric("log_loss", False, _log_loss),
         Metric("brier", False, _brier),
@@ -128,7 +134,7 @@ _ALL = {
         Metric("f1", True, _f1),
         Metric("rmse", False, lambda t, s: float(np.sqrt(((s - t.labels) ** 2).mean()))),
         Metric("mae", False, lambda t, s: float(np.abs(s - t.labels).mean())),
-        Metric("r2", True, lambda t, s: float(sk.r2_score(t.labels, s))),
+        Metric("r2", True, lambda t, s: float(_sk().r2_score(t.labels, s))),
     )
 }
 

@@ -44,12 +44,17 @@ def differences(state: State, shown: Shown) -> tuple[Difference, ...]:
             wish = f"v{holder}" if holder else "nothing"
             sight = f"v{seen_at}" if seen_at else "nothing"
             found.append(
-                Difference(f"alias {alias} is {wish} by the ledger and shows {sight}", holder,
-                           alias=alias)
+                Difference(
+                    f"alias {alias} is {wish} by the ledger and shows {sight}", holder, alias=alias
+                )
             )
     for version in sorted(set(shown.versions) - set(state.stages)):
-        found.append(Difference(f"v{version} is in MLflow and not in the ledger; "
-                                f"`understudy register --version {version}` enters it"))
+        found.append(
+            Difference(
+                f"v{version} is in MLflow and not in the ledger; "
+                f"`understudy register --version {version}` enters it"
+            )
+        )
     return tuple(found)
 
 

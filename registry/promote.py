@@ -70,7 +70,9 @@ def archive(store: Store, model: str, version: int, *, wish: Wish) -> Outcome:
     return _carry_out(store, model, lambda s: plan.archive(s, model, version), wish)
 
 
-def enter(store: Store, model: str, version: int, *, evidence: Mapping[str, Any], wish: Wish) -> Outcome:
+def enter(
+    store: Store, model: str, version: int, *, evidence: Mapping[str, Any], wish: Wish
+) -> Outcome:
     """Write a version that MLflow has into the ledger."""
     return _carry_out(
         store, model, lambda s: plan.register(s, model, version), wish, evidence=evidence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry import digest, lineage, projection, promote
-from registry.errors import ModelNotFound, VersionNotFound
+from registry.errors import ModelNotFound, RunNotFound, VersionNotFound
 from registry.promote import Wish
 from registry.state import state_of
 from registry.store import Shown, Store
@@ -26,14 +26,16 @@ def register_run(store: Store, model: str, run_id: str, *, wish: Wish, folder: P
     The same run a second time gives the same version. A process that dies between the
     registration and the ledger's entry is finished by the next call.
     """
-    model_id = store.model_of_run(run_id)
+    run = store.run(run_id)
+    if len(run.models) != 1:
+        raise RunNotFound(run_id, f"it logged {len(run.models)} models, one is needed")
     for version in _known(store, model).versions.values():
         if version.run_id == run_id:
             return Registered(version.number, _enter(store, model, version.number, wish, folder))
     if wish.dry_run:
         return Registered(max(_known(store, model).versions, default=0) + 1, True)
-    tags = {k: v for k, v in store.run_tags(run_id).items() if k.startswith(lineage.PREFIX)}
-    number = store.create_version(model, run_id, model_id, tags)
+    tags = {k: v for k, v in run.tags.items() if k.startswith(lineage.PREFIX)}
+    number = store.create_version(model, run.models[0], tags)
     _enter(store, model, number, wish, folder)
     return Registered(number, True)
 
@@ -53,7 +55,7 @@ def _enter(store: Store, model: str, number: int, wish: Wish, folder: Path) -> b
         return False
     version = store.shown(model).versions[number]
     files = store.download_model(version.source, folder / f"register-{number}")
-    tags = store.run_tags(version.run_id) if version.run_id else version.tags
+    tags = store.run(version.run_id).tags if version.run_id else version.tags
     promote.enter(
         store,
         model,

@@ -113,6 +113,7 @@ def tracking_uri(root: Path | None = None) -> str:
 
 
 def quiet() -> None:
-    """Switch usage telemetry off; to be called before mlflow or dvc is first imported."""
+    """Switch usage telemetry and progress bars off; to be called before mlflow is imported."""
     for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DVC_NO_ANALYTICS"):
         os.environ.setdefault(name, "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ class Version:
     created: int
     """Milliseconds since 1970, UTC."""
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as MLflow has it; `metrics` are the newest values, `models` the ids it logged."""
+
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,40 +106,26 @@ class Store:
             found = self._search(model + LEDGER_SUFFIX)
         return sorted((int(v.version), v.tags.get(ENTRY_TAG, "")) for v in found)
 
-    def metrics(self, run_id: str) -> dict[str, float]:
-        """The newest value of each of a run's metrics; empty for an unknown run."""
+    def run(self, run_id: str) -> Run:
+        """A run's tags, metrics and models. Raises RunNotFound."""
         with self._reaching():
             try:
-                return dict(self._client.get_run(run_id).data.metrics)
-            except MlflowException as error:
-                if error.error_code in _UNREACHABLE:
-                    raise
-                return {}
-
-    def run_tags(self, run_id: str) -> dict[str, str]:
-        """A run's tags. Raises RunNotFound."""
-        with self._reaching():
-            try:
-                return dict(self._client.get_run(run_id).data.tags)
+                found = self._client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code in _UNREACHABLE:
                     raise
                 raise RunNotFound(run_id, "there is no such run") from None
-
-    def model_of_run(self, run_id: str) -> str:
-        """The id of the model that a run logged. Raises RunNotFound if not exactly one."""
-        self.run_tags(run_id)
-        with self._reaching():
-            run = self._client.get_run(run_id)
-            found = [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]
-        if len(found) != 1:
-            raise RunNotFound(run_id, f"it logged {len(found)} models, one is needed")
-        return found[0]
+        outputs = found.outputs.model_outputs if found.outputs else []
+        return Run(
+            dict(found.data.tags),
+            dict(found.data.metrics),
+            tuple(str(output.model_id) for output in outputs),
+        )
 
     # What is written
 
-    def create_version(self, model: str, run_id: str, model_id: str, tags: dict[str, str]) -> int:
-        """Register a run's model; returns the number MLflow gave it."""
+    def create_version(self, model: str, model_id: str, tags: dict[str, str]) -> int:
+        """Register a logged model; returns the number MLflow gave it."""
         with self._reaching(), _silent_logs():
             made = mlflow.register_model(f"models:/{model_id}", model, tags=tags)
         return int(made.version)
@@ -280,7 +276,8 @@ def _silent_logs() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

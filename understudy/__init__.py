@@ -34,7 +34,7 @@ from registry.promote import Outcome, Wish
 from registry.register import Registered
 from registry.stages import Stage, parse
 from registry.state import State, state_of
-from registry.store import Shown, connect
+from registry.store import Shown, Store, connect
 
 RUN_FILE = Path("artifacts/train/run.json")
 """Where the pipeline notes the run it trained; `register` without a run reads it."""
@@ -66,7 +66,7 @@ def status(model: str | None = None) -> Status:
             name,
             state,
             shown,
-            {v.number: store.metrics(v.run_id) for v in shown.versions.values() if v.run_id},
+            {number: _metrics(store, v.run_id) for number, v in shown.versions.items()},
             tuple(d.sentence for d in projection.differences(state, shown)),
         )
 
@@ -161,6 +161,14 @@ def archive(
         return _promote.archive(
             store, model or _model(), version, wish=_wish(reason, actor, dry_run)
         )
+
+
+def _metrics(store: Store, run_id: str) -> dict[str, float]:
+    """A version's run may be deleted, or of another server; that hides its metrics, no more."""
+    try:
+        return store.run(run_id).metrics if run_id else {}
+    except RunNotFound:
+        return {}
 
 
 def _root() -> Path | None:
