@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from registry.metrics import BY_PROBLEM, Problem
+from registry.problems import METRICS, Problem
 from registry.settings import Section, check_section, read_params, read_section
 
 # A class may be written as a word, a number or a truth value; it is a name all the same.
@@ -100,7 +100,7 @@ class AllParams(Section):
 
     @model_validator(mode="after")
     def _metric_fits_the_problem(self) -> Self:
-        known = BY_PROBLEM[self.data.problem]
+        known = METRICS[self.data.problem]
         if self.evaluate.metric is not None and self.evaluate.metric not in known:
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric!r} is not a metric of a "
@@ -111,7 +111,7 @@ class AllParams(Section):
     @property
     def metric(self) -> str:
         """Name of the primary metric."""
-        return self.evaluate.metric or BY_PROBLEM[self.data.problem][0]
+        return self.evaluate.metric or METRICS[self.data.problem][0]
 
 
 def ingest_params(root: Path) -> IngestParams:

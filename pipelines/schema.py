@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipelines.errors import ContractBroken, OneClassOnly
 from pipelines.params import DataParams
-from registry.metrics import Problem
+from registry.problems import Problem
 
 CATEGORIES = 50
 """When columns are inferred, text with more distinct values than this is left out as free text."""

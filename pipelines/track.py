@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.pipeline import Pipeline
 
 from pipelines.errors import EstimatorRefused
@@ -30,6 +29,9 @@ from mlflow.data.meta_dataset import MetaDataset  # noqa: E402
 from mlflow.models import Model, infer_signature  # noqa: E402
 from pipelines.plugins import DvcSource  # noqa: E402
 # ruff: isort: on
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "numpy", "scipy", "pandas", "skops")
 """What a served model needs; each is pinned to the version it was trained with."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from registry import answer as form
-
-Problem = Literal["binary", "multiclass", "regression"]
+from registry.problems import METRICS, Problem
 
 
 @dataclass(frozen=True)
@@ -138,20 +137,13 @@ _ALL = {
     )
 }
 
-BY_PROBLEM: dict[Problem, tuple[str, ...]] = {
-    "binary": ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1"),
-    "multiclass": ("accuracy", "f1", "log_loss", "roc_auc"),
-    "regression": ("rmse", "mae", "r2"),
-}
-"""The metrics of each problem; the first is its primary one unless params.yaml names another."""
-
 
 def get(name: str, problem: Problem) -> Metric:
     """The metric of that name. Raises ValueError naming those that fit the problem."""
-    if name not in BY_PROBLEM[problem]:
+    if name not in METRICS[problem]:
         raise ValueError(
             f"{name!r} is not a metric of a {problem} problem; "
-            f"there are {', '.join(BY_PROBLEM[problem])}"
+            f"there are {', '.join(METRICS[problem])}"
         )
     return _ALL[name]
 
@@ -162,7 +154,7 @@ def compute(truth: Truth, scores: np.ndarray, names: Sequence[str] = ()) -> dict
     One that is not (ROC AUC where only one class occurs) is left out, never guessed.
     """
     found: dict[str, float] = {}
-    for name in names or BY_PROBLEM[truth.problem]:
+    for name in names or METRICS[truth.problem]:
         if len(truth.labels) == 0 or _undefined(name, truth):
             continue
         found[name] = get(name, truth.problem).compute(truth, scores)

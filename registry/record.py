@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from registry.metrics import Problem, Truth
+from registry.metrics import Truth
+from registry.problems import Problem
 
 FOLDER = "understudy"
 RECORD, HOLDOUT, REFERENCE = "record.json", "holdout.parquet", "reference.parquet"
