@@ -1,0 +1,200 @@
+"""What all tests share: a migrated MLflow database, tiny real models, copies of the project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+os.environ.update(QUIET)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working copy of this project in a folder of its own, under git."""
+
+    root: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def run(
+        self, *command: str, code: int | None = 0, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in it; `code` is the exit code it must end with, None any."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            stdin=subprocess.DEVNULL,
+        )
+        if code is not None:
+            assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def module(self, name: str, *arguments: str, code: int | None = 0, **env: str) -> Any:
+        """Run `python -m NAME`."""
+        return self.run(sys.executable, "-m", name, *arguments, code=code, **env)
+
+    def params(self, **sections: Any) -> None:
+        """Write params.yaml."""
+        (self.root / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+
+    def edit(self, section: str, **values: Any) -> None:
+        """Change keys of one section of params.yaml."""
+        raw = yaml.safe_load((self.root / "params.yaml").read_text())
+        raw.setdefault(section, {}).update(values)
+        self.params(**raw)
+
+    def commit(self, message: str = "as it is") -> None:
+        """Commit everything."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "--allow-empty", "-m", message)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database with its schema; making one takes seconds, copying none."""
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    script = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands run with: this environment's programs, an empty home, no telemetry."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text(
+        "[user]\n name = Test\n email = test@example.invalid\n[init]\n defaultBranch = main\n"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "GIT_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, **QUIET, "HOME": str(home), "PATH": path, "UNDERSTUDY_ACTOR": "tester"}
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    migrated: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Project]:
+    """Make a copy of the project with another table: `make_project(params, {"data/a.csv": text})`.
+
+    Every file of the repository is in it but data.dvc and dvc.lock; with `params` None, those are
+    too, as they are committed. Files are versioned with `dvc add` unless `versioned` is False.
+    """
+
+    def make(
+        params: Mapping[str, Any] | None,
+        files: Mapping[str, str | bytes] | None = None,
+        *,
+        versioned: bool = True,
+    ) -> Project:
+        root = tmp_path_factory.mktemp("project") / "work"
+        root.mkdir()
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        for name in listed:
+            if (REPOSITORY / name).is_file() and not name.startswith("tests/"):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, root / name)
+        shutil.copy2(migrated, root / "mlflow.db")
+        project = Project(root, environment)
+        project.run("git", "init", "-q")
+        if params is None:
+            for name in ("data.dvc", "dvc.lock"):
+                shown = subprocess.run(
+                    ["git", "show", f"HEAD:{name}"], cwd=REPOSITORY, capture_output=True, check=True
+                )
+                (root / name).write_bytes(shown.stdout)
+        else:
+            (root / "data.dvc").unlink(missing_ok=True)
+            (root / "dvc.lock").unlink(missing_ok=True)
+            project.params(**params)
+        for name, content in (files or {}).items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        project.commit("start")
+        if files and versioned:
+            project.run("dvc", "add", "-q", "data")
+            project.commit("data")
+        return project
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_as_it_was() -> Iterator[None]:
+    """MLflow keeps its server and active run in globals; each test starts without them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        while mlflow.active_run():
+            mlflow.end_run()
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A store with runs of tiny real models, none of them registered yet."""
+
+    uri: str
+    runs: Mapping[str, str]
+    """Name to run id: good, better, worse, same (as good), broken (its artifact does not load)."""
+
+
+@pytest.fixture(scope="session")
+def tiny_template(
+    migrated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """The database behind `tiny`; its artifacts are shared, and nothing writes to them."""
+    from tests.tiny import make_runs
+
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copy2(migrated, folder / "mlflow.db")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return folder / "mlflow.db", make_runs(folder)
+
+
+@pytest.fixture
+def tiny(tiny_template: tuple[Path, dict[str, str]], tmp_path: Path) -> Tiny:
+    """A fresh copy of the store with tiny models."""
+    database, runs = tiny_template
+    shutil.copy2(database, tmp_path / "mlflow.db")
+    return Tiny(f"sqlite:///{tmp_path}/mlflow.db", runs)
+
+
+@pytest.fixture
+def store(tiny: Tiny) -> Any:
+    """A registry store on `tiny`."""
+    from registry.store import Store
+
+    return Store(tiny.uri)
