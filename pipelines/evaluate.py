@@ -39,7 +39,7 @@ def importance(model: Any, record: Record, rows: pd.DataFrame, seed: int) -> pd.
     truth, metric = record.truth(sample), metrics.get(record.metric, record.problem)
     answers = truth.scores(model.predict(pd.concat(copies, ignore_index=True)))
     if record.metric not in metrics.compute(truth, answers[: len(sample)], [record.metric]):
-        return pd.DataFrame(columns=["feature", "importance", "spread"])
+        return pd.DataFrame(columns=list(scores.COLUMNS["importance"]))
     values = [
         metric.compute(truth, answers[i * len(sample) : (i + 1) * len(sample)])
         for i in range(len(copies))
@@ -52,7 +52,7 @@ def importance(model: Any, record: Record, rows: pd.DataFrame, seed: int) -> pd.
             for v in values[1 + number * REPEATS : 1 + (number + 1) * REPEATS]
         ]
         found.append((name, sum(losses) / REPEATS, (max(losses) - min(losses)) / 2))
-    table = pd.DataFrame(found, columns=["feature", "importance", "spread"])
+    table = pd.DataFrame(found, columns=list(scores.COLUMNS["importance"]))
     return table.sort_values("importance", ascending=False, ignore_index=True)
 
 
@@ -80,9 +80,9 @@ def _plots(root: Path, truth: Truth, answers: Any, ranked: pd.DataFrame) -> None
     points = {**scores.curves(truth, answers), "importance": ranked}
     folder = root / paths.PLOTS
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    for name, table in points.items():
+    for name, columns in scores.COLUMNS.items():
+        # dvc.yaml names them all; one that does not fit the problem has no rows.
+        table = points.get(name, pd.DataFrame(columns=list(columns)))
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     track.figures(plots.draw(points, f"held-out rows, n = {len(truth.labels):,}"))
     track.files(folder, "plots/points")

@@ -16,6 +16,17 @@ POINTS = 200
 """The most points kept of a curve; more cannot be seen."""
 
 
+COLUMNS = {
+    "roc": ("fpr", "tpr"),
+    "precision_recall": ("recall", "precision"),
+    "calibration": ("predicted", "observed"),
+    "confusion": ("actual", "predicted"),
+    "residuals": ("predicted", "residual"),
+    "importance": ("feature", "importance", "spread"),
+}
+"""Every plot that there may be, and its columns; x before y where the plot is a curve."""
+
+
 def by_slice(
     truth: Truth, scores: np.ndarray, rows: pd.DataFrame, columns: Sequence[str], least: int
 ) -> dict[str, float]:
