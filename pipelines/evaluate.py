@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,11 @@ def importance(model: Any, record: Record, rows: pd.DataFrame, seed: int) -> pd.
     return table.sort_values("importance", ascending=False, ignore_index=True)
 
 
-def evaluate(root: Path, run_id: str) -> dict[str, float]:
-    """Score a run's model on the held-out rows and log what comes out; returns the metrics."""
+def evaluate(root: Path, run_id: str, folder: Path) -> dict[str, float]:
+    """Score a run's model on the held-out rows and log what comes out; returns the metrics.
+
+    The points of the plots are written to `folder` as well.
+    """
     params = all_params(root)
     contract = Contract.read(paths.need(root / paths.CONTRACT, "validate"))
     rows = pd.read_parquet(paths.need(root / paths.PREPARED, "prepare") / f"{HOLDOUT}.parquet")
@@ -72,13 +76,12 @@ def evaluate(root: Path, run_id: str) -> dict[str, float]:
         )
         track.metrics(HOLDOUT, found)
         track.metrics("", sliced)
-        _plots(root, truth, answers, importance(model, record, rows, params.train.seed))
+        _plots(folder, truth, answers, importance(model, record, rows, params.train.seed))
     return found
 
 
-def _plots(root: Path, truth: Truth, answers: Any, ranked: pd.DataFrame) -> None:
+def _plots(folder: Path, truth: Truth, answers: Any, ranked: pd.DataFrame) -> None:
     points = {**scores.curves(truth, answers), "importance": ranked}
-    folder = root / paths.PLOTS
     folder.mkdir(parents=True, exist_ok=True)
     for name, columns in scores.COLUMNS.items():
         # dvc.yaml names them all; one that does not fit the problem has no rows.
@@ -90,12 +93,16 @@ def _plots(root: Path, truth: Truth, answers: Any, ranked: pd.DataFrame) -> None
 
 @click.command(cls=Command)
 @click.option("--run-id", default="", help="The run; default: the pipeline's last.")
-@click.option("--output", default="", help="Folder for metrics.json; empty writes none.")
+@click.option(
+    "--output", default="", help="Folder for metrics.json and plots; empty leaves these alone."
+)
 def main(run_id: str, output: str) -> None:
     """Evaluate a run's model on the held-out rows."""
     root = find_root()
     run = run_id or paths.read_json(paths.need(root / paths.RUN, "train"))["run_id"]
-    found = evaluate(root, run)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        folder = root / output if output else Path(elsewhere)
+        found = evaluate(root, run, folder / "plots")
     for name, value in found.items():
         click.echo(f"{HOLDOUT}/{name} {value:.4f}")
     if output:

@@ -13,9 +13,10 @@ TABLE = Path("artifacts/table.parquet")
 CONTRACT = Path("artifacts/contract.json")
 PREPARED = Path("artifacts/prepared")
 RUN = Path("artifacts/train/run.json")
-METRICS = Path("artifacts/evaluate/metrics.json")
-PLOTS = Path("artifacts/evaluate/plots")
 VERSION = Path("artifacts/register/version.json")
+
+PARENT_RUN = "UNDERSTUDY_PARENT_RUN"
+"""Environment variable: the run of the MLproject's main entry point, for the runs it causes."""
 
 
 def need(path: Path, stage: str) -> Path:

@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from pipelines.errors import EstimatorRefused
+from pipelines.paths import PARENT_RUN
 from registry import lineage, record, settings, store
 
 settings.quiet()
@@ -52,6 +53,8 @@ def run(root: Path, run_id: str | None = None) -> Iterator[str]:
     try:
         with store.reaching(uri), mlflow.start_run(run_id=run_id) as active:
             mlflow.set_tags(lineage.collect(root).tags())
+            if PARENT_RUN in os.environ:
+                mlflow.set_tag("mlflow.parentRunId", os.environ[PARENT_RUN])
             yield str(active.info.run_id)
     finally:
         if environment:
