@@ -10,6 +10,7 @@ import understudy
 from cli import options
 from registry.console import Command
 from registry.lineage import PREFIX
+from registry.problems import METRICS
 from registry.stages import ALIASES, Stage
 
 
@@ -28,7 +29,7 @@ def command(model: str | None, as_json: bool) -> None:
     click.echo(f"{found.model}: {live}; a rollback would go to {back}\n")
     click.echo(
         options.table(
-            ("version", "stage", "alias", "created", "data", "metrics"),
+            ("version", "stage", "alias", "created (UTC)", "data", "held-out metrics"),
             [_row(found, n) for n in sorted(found.shown.versions, reverse=True)],
         )
     )
@@ -41,21 +42,23 @@ def _row(found: understudy.Status, number: int) -> tuple[str, ...]:
     version = found.shown.versions[number]
     stage = found.state.stages.get(number)
     created = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    held = {
-        k.removeprefix("holdout/"): v
-        for k, v in found.metrics.get(number, {}).items()
-        if k.startswith("holdout/")
-    }
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(held.items())[:3])
+    held = found.metrics.get(number, {})
+    order = dict.fromkeys(name for names in METRICS.values() for name in names)
+    known = [(name, held[f"holdout/{name}"]) for name in order if f"holdout/{name}" in held]
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in known[:3])
     data = version.tags.get(PREFIX + "data_md5", "")[:8]
     alias = ALIASES.get(stage, "") if stage else ""
     return (str(number), stage or "(not in the ledger)", alias, created, data, shown)
 
 
 def _next(found: understudy.Status) -> str:
+    strange = set(found.shown.versions) - set(found.state.stages)
+    if strange:
+        return f"understudy register --version {min(strange)}"
+    if not found.state.stages:
+        return "dvc repro"
     if found.production is None:
-        newest = max(found.shown.versions, default=0)
-        return f"understudy promote {newest} --to production"
+        return f"understudy promote {max(found.state.stages)} --to production"
     waiting = [
         v
         for v, s in found.state.stages.items()

@@ -22,11 +22,8 @@ class File:
 
 
 def files(path: Path) -> list[Path]:
-    """The files below `path`, or `path` itself, sorted; hidden ones are left out."""
-    if path.is_file():
-        return [path]
-    inside = (p for p in path.rglob("*") if p.is_file())
-    return sorted(p for p in inside if not p.relative_to(path).as_posix().startswith("."))
+    """The files below `path`, or `path` itself, sorted."""
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
 
 
 def listing(path: Path) -> list[File]:

@@ -7,6 +7,7 @@ UnderstudyError
 │   ├── DataDiffers
 │   ├── NotATable
 │   ├── MixedTypes
+│   ├── ColumnsDiffer
 │   ├── DataEmpty
 │   ├── ContractBroken
 │   ├── OneClassOnly
@@ -68,6 +69,16 @@ class MixedTypes(DataError):
         shown = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
         super().__init__(
             f"{path} holds more than one type of file ({shown}); keep only CSV or only Parquet"
+        )
+
+
+class ColumnsDiffer(DataError):
+    """Files of one table with different columns."""
+
+    def __init__(self, first: str, other: str, columns: Sequence[str]) -> None:
+        super().__init__(
+            f"{first} and {other} do not have the same columns: "
+            f"only one of them has {', '.join(columns)}"
         )
 
 

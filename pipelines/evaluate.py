@@ -63,8 +63,8 @@ def evaluate(root: Path, run_id: str, folder: Path) -> dict[str, float]:
     The points of the plots are written to `folder` as well.
     """
     params = all_params(root)
-    contract = Contract.read(paths.need(root / paths.CONTRACT, "validate"))
-    rows = pd.read_parquet(paths.need(root / paths.PREPARED, "prepare") / f"{HOLDOUT}.parquet")
+    contract = Contract.read(paths.need(root, paths.CONTRACT, "validate"))
+    rows = pd.read_parquet(paths.need(root, paths.PREPARED, "prepare") / f"{HOLDOUT}.parquet")
     record = about(contract, params)
     with track.run(root, run_id):
         model = track.load(run_id)
@@ -99,7 +99,7 @@ def _plots(folder: Path, truth: Truth, answers: Any, ranked: pd.DataFrame) -> No
 def main(run_id: str, output: str) -> None:
     """Evaluate a run's model on the held-out rows."""
     root = find_root()
-    run = run_id or paths.read_json(paths.need(root / paths.RUN, "train"))["run_id"]
+    run = run_id or paths.read_json(paths.need(root, paths.RUN, "train"))["run_id"]
     with tempfile.TemporaryDirectory() as elsewhere:
         folder = root / output if output else Path(elsewhere)
         found = evaluate(root, run, folder / "plots")

@@ -42,9 +42,13 @@ def load_source(root: Path) -> Source:
             "params.yaml names no ingest.source; put your files into the data folder yourself"
         )
     try:
-        return cast(Source, importlib.import_module(name))
-    except ImportError as error:
+        source = importlib.import_module(name)
+    except Exception as error:  # another's module may fail in any way
         raise IngestFailed(f"ingest.source {name!r} cannot be imported: {error}") from None
+    lacking = [verb for verb in ("steps", "name", "text") if not hasattr(source, verb)]
+    if lacking:
+        raise IngestFailed(f"ingest.source {name!r} has no {', '.join(lacking)}")
+    return cast(Source, source)
 
 
 def version_md5(files: dict[str, str]) -> str:
@@ -81,7 +85,9 @@ def write(folder: Path, files: dict[str, str], others: set[str]) -> None:
     for name, text in files.items():
         path, data = folder / name, text.encode()
         if not (path.exists() and path.read_bytes() == data):
-            fresh = path.with_name(f".{name}.part")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Beside the folder and not in it: what a kill leaves must not become data.
+            fresh = folder.with_name(f".{path.name}.part")
             fresh.write_bytes(data)
             fresh.replace(path)
         click.echo(f"  {folder.name}/{name}  {len(data) / 1e6:.1f} MB")

@@ -36,6 +36,11 @@ def build(contract: Contract, params: TrainParams) -> Pipeline:
     if native and ordinal:
         defaults["categorical_features"] = list(range(len(contract.categorical)))
     estimator = _estimator(kind, {**defaults, **params.params}, params.seed)
+    if contract.classes and not hasattr(estimator, "predict_proba"):
+        raise EstimatorRefused(
+            params.estimator,
+            "it gives no probabilities (predict_proba), at least not with these parameters",
+        )
     prepare = _ordinal(contract) if ordinal else _onehot(contract)
     return Pipeline([("prepare", prepare), ("estimate", estimator)])
 
@@ -87,13 +92,10 @@ def _estimator_class(contract: Contract, params: TrainParams) -> type[BaseEstima
         raise EstimatorRefused(path, "it is not a scikit-learn estimator")
     if contract.problem == "regression" and not issubclass(kind, RegressorMixin):
         raise EstimatorRefused(path, "it is not a regressor, and data.problem is regression")
-    if contract.problem != "regression":
-        if not issubclass(kind, ClassifierMixin):
-            raise EstimatorRefused(
-                path, f"it is not a classifier, and data.problem is {contract.problem}"
-            )
-        if not hasattr(kind, "predict_proba"):
-            raise EstimatorRefused(path, "it gives no probabilities (predict_proba)")
+    if contract.problem != "regression" and not issubclass(kind, ClassifierMixin):
+        raise EstimatorRefused(
+            path, f"it is not a classifier, and data.problem is {contract.problem}"
+        )
     return kind
 
 
@@ -110,5 +112,13 @@ def _estimator(kind: type[BaseEstimator], given: dict[str, Any], seed: int) -> B
         )
     if "random_state" in known:
         given = {"random_state": seed, **given}
-    estimator: BaseEstimator = kind(**given)
+    try:
+        estimator: BaseEstimator = kind(**given)
+    except TypeError as error:  # a parameter without a default is not given
+        raise ParamsInvalid([f"train.params: {kind.__name__} {_without_name(error)}"]) from None
     return estimator
+
+
+def _without_name(error: TypeError) -> str:
+    """`f() missing 1 required ...` without the function."""
+    return str(error).partition("() ")[2] or str(error)

@@ -23,7 +23,8 @@ def data(root: Path) -> None:
         if not (root / name).exists():
             raise DataMissing(name, [f"`dvc pull {name}`, with a remote that has it,"])
         return
-    _aloud(root, sys.executable, "-m", "pipelines.ingest")
+    if not _aloud(root, sys.executable, "-m", "pipelines.ingest"):
+        raise DataMissing(name, ["`python -m pipelines.ingest`, once the above is mended,"])
 
 
 def prepared(root: Path) -> None:

@@ -10,8 +10,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from registry.problems import METRICS, Problem
 from registry.settings import Section, check_section, read_params, read_section
 
-# A class may be written as a word, a number or a truth value; it is a name all the same.
-ClassName = Annotated[str, BeforeValidator(lambda v: str(v) if v is not None else v)]
+
+def class_name(value: Any) -> str:
+    """A class may be a word, a number or a truth value; it has one name all the same."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+ClassName = Annotated[str, BeforeValidator(class_name)]
 
 
 class IngestParams(Section):
@@ -29,6 +35,12 @@ class ColumnRule(Section):
     allowed: tuple[ClassName, ...] | None = None
     missing: float = Field(default=1.0, ge=0, le=1)
     """Largest share of missing values, 0 to 1."""
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
 
 
 class DataParams(Section):
@@ -135,4 +147,4 @@ def all_params(root: Path, overrides: dict[str, Any] | None = None) -> AllParams
         raw = read_params(root)["train"]
         merged = {**raw, "params": {**(raw.get("params") or {}), **overrides}}
         sections["train"] = check_section("train", TrainParams, merged)
-    return check_section("params", AllParams, sections)
+    return check_section("", AllParams, sections)

@@ -19,11 +19,11 @@ PARENT_RUN = "UNDERSTUDY_PARENT_RUN"
 """Environment variable: the run of the MLproject's main entry point, for the runs it causes."""
 
 
-def need(path: Path, stage: str) -> Path:
-    """`path`, once it is there. Raises StageMissing naming the stage that makes it."""
-    if not path.exists():
+def need(root: Path, path: Path, stage: str) -> Path:
+    """`path` in the project, once it is there. Raises StageMissing naming its stage."""
+    if not (root / path).exists():
         raise StageMissing(path.as_posix(), stage)
-    return path
+    return root / path
 
 
 def write_json(path: Path, value: Any) -> None:

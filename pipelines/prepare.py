@@ -17,8 +17,8 @@ def main() -> None:
     """Write train, valid and holdout as Parquet."""
     root = find_root()
     params = data_params(root)
-    contract = Contract.read(paths.need(root / paths.CONTRACT, "validate"))
-    table = pd.read_parquet(paths.need(root / paths.TABLE, "validate"))
+    contract = Contract.read(paths.need(root, paths.CONTRACT, "validate"))
+    table = pd.read_parquet(paths.need(root, paths.TABLE, "validate"))
     labelled = table.dropna(subset=[contract.target])
     parts = split.split(labelled, time=contract.time, valid=params.valid, holdout=params.holdout)
     if contract.classes:

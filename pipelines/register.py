@@ -17,7 +17,7 @@ from registry.settings import find_root
 def main(run_id: str, output: str, reason: str) -> None:
     """Register a run's model, once however often it is asked."""
     root = find_root()
-    run = run_id or paths.read_json(paths.need(root / paths.RUN, "train"))["run_id"]
+    run = run_id or paths.read_json(paths.need(root, paths.RUN, "train"))["run_id"]
     found = understudy.register(run, reason=reason)
     click.echo(f"version {found.version} " + ("registered" if found.new else "was there"))
     if output:

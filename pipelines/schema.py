@@ -1,10 +1,8 @@
-"""The column contract: which columns play which part, and every way in which a table breaks it."""
+"""The column contract: which columns play which part, given or inferred."""
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import ContractBroken, OneClassOnly
-from pipelines.params import DataParams
+from pipelines.params import DataParams, class_name
 from registry.problems import Problem
 
 CATEGORIES = 50
 """When columns are inferred, text with more distinct values than this is left out as free text."""
-EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class Contract:
 
 def class_names(labels: pd.Series[Any]) -> pd.Series[Any]:
     """Labels as text, missing ones kept missing: 1, 1.0 and "1" are the same class."""
-    if pd.api.types.is_float_dtype(labels) and (labels.dropna() % 1 == 0).all():
-        labels = labels.astype("Int64")
-    return labels.astype(object).where(labels.notna(), None).map(str, na_action="ignore")
+    names = {value: class_name(value) for value in labels.dropna().unique()}
+    found: pd.Series[Any] = labels.astype(object).map(names)
+    return found
 
 
 def resolve(table: pd.DataFrame, params: DataParams) -> Contract:
@@ -129,89 +126,3 @@ def _positive(classes: tuple[str, ...], params: DataParams) -> str | None:
             ]
         )
     return params.positive
-
-
-def validate(table: pd.DataFrame, contract: Contract, params: DataParams) -> pd.DataFrame:
-    """The table's columns with their types: float64, text, datetime64. Missing stays missing.
-
-    Raises ContractBroken naming every violation at once, with counts and examples.
-    """
-    import pandera.pandas as pa
-
-    violations = _unknown_rules(contract, params)
-    used = [*contract.features, contract.target, *([contract.time] if contract.time else [])]
-    schema = pa.DataFrameSchema(
-        {name: _column(pa, name, contract, params) for name in used}, coerce=True
-    )
-    typed = table[used].copy()
-    for name in contract.categorical:
-        typed[name] = class_names(typed[name])
-    if contract.problem != "regression":
-        typed[contract.target] = class_names(typed[contract.target])
-    try:
-        with warnings.catch_warnings():
-            # Dates are parsed value by value when their form varies; pandas says so each time.
-            warnings.simplefilter("ignore", UserWarning)
-            checked: pd.DataFrame = schema.validate(typed, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        violations += _sentences(error.failure_cases, table)
-        raise ContractBroken(violations) from None
-    if violations:
-        raise ContractBroken(violations)
-    return checked
-
-
-def _unknown_rules(contract: Contract, params: DataParams) -> list[str]:
-    known = {*contract.features, contract.target}
-    return [
-        f"data.contract names column {name}, which the model does not use"
-        for name in params.contract
-        if name not in known
-    ]
-
-
-def _column(pa: Any, name: str, contract: Contract, params: DataParams) -> Any:
-    rule = params.contract.get(name)
-    checks = []
-    if rule and rule.min is not None:
-        checks.append(pa.Check.ge(rule.min, error=f"below {rule.min:g}"))
-    if rule and rule.max is not None:
-        checks.append(pa.Check.le(rule.max, error=f"above {rule.max:g}"))
-    if rule and rule.allowed is not None:
-        allowed = ", ".join(rule.allowed)
-        checks.append(pa.Check.isin(list(rule.allowed), error=f"not one of {allowed}"))
-    if rule and rule.missing < 1:
-        limit = rule.missing
-        checks.append(
-            pa.Check(
-                lambda s: float(s.isna().mean()) <= limit,
-                ignore_na=False,
-                error=f"missing in more than {limit:.0%} of the rows",
-            )
-        )
-    number = name in contract.numeric or (
-        name == contract.target and contract.problem == "regression"
-    )
-    kind: Any = "float64" if number else object
-    if name == contract.time:
-        kind = "datetime64[ns]"
-    return pa.Column(kind, checks=checks, nullable=name != contract.time)
-
-
-def _sentences(cases: pd.DataFrame, table: pd.DataFrame) -> Iterable[str]:
-    """One sentence for each column and check, with the count and the first values."""
-    kinds = {"float64": "not a number", "datetime64[ns]": "not a date or time"}
-    for (column, check), group in cases.groupby(["column", "check"], sort=True):
-        if group["index"].isna().all():
-            yield f"column {column}: {check}"
-            continue
-        what = str(check)
-        if what.startswith(("coerce_dtype", "dtype(")):
-            what = next((word for kind, word in kinds.items() if kind in what), "of a wrong type")
-        elif what == "not_nullable":
-            what = "missing, and must not be"
-        rows = group["index"].dropna().astype(int)
-        examples = ", ".join(repr(v) for v in table[column].loc[rows].dropna().unique()[:EXAMPLES])
-        first = f", first in row {rows.min() + 1}"
-        shown = f", such as {examples}" if examples else ""
-        yield f"column {column}: {len(group)} of {len(table)} values are {what}{shown}{first}"

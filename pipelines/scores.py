@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,13 +40,17 @@ def by_slice(
                 continue
             mask = (values == value).to_numpy()
             for name, number in metrics.compute(truth.take(mask), scores[mask]).items():
-                found[f"slice/{column}/{_plain(str(value))}/{name}"] = number
+                found[f"slice/{_plain(column)}/{_plain(str(value))}/{name}"] = number
     return found
 
 
 def _plain(value: str) -> str:
-    """MLflow allows few characters in a metric's name."""
-    return "".join(c if c.isalnum() or c in "_-. " else "_" for c in value)[:80]
+    """A part of a metric's name; MLflow allows few characters, and the empty name not at all.
+
+    What had to change gets a checksum, so that two values never become one.
+    """
+    plain = "".join(c if c.isalnum() or c in "_-. " else "_" for c in value)[:80].strip(". ")
+    return plain if plain == value and value else f"{plain}_{zlib.crc32(value.encode()):08x}"
 
 
 def curves(truth: Truth, scores: np.ndarray) -> Mapping[str, pd.DataFrame]:

@@ -51,5 +51,7 @@ def _time_place(moments: pd.Series[Any]) -> np.ndarray:
 
 
 def _hash_place(table: pd.DataFrame) -> np.ndarray:
-    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    # -0.0 equals 0.0 and has other bits; adding zero makes them one.
+    same = table.assign(**{c: table[c] + 0.0 for c in table.select_dtypes("number").columns})
+    hashes = pd.util.hash_pandas_object(same, index=False).to_numpy()
     return np.asarray(hashes / 2.0**64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.data import files
-from pipelines.errors import DataEmpty, MixedTypes, NotATable
+from pipelines.errors import ColumnsDiffer, DataEmpty, MixedTypes, NotATable
 
 TYPES = (".csv", ".parquet")
 
@@ -16,10 +16,11 @@ TYPES = (".csv", ".parquet")
 def read(root: Path, name: str) -> pd.DataFrame:
     """All files of the data as one table, in the order of their names.
 
-    Raises NotATable, MixedTypes, DataEmpty.
+    Raises NotATable, MixedTypes, DataEmpty, ColumnsDiffer.
     """
     path = root / name
-    found = files(path)
+    # What file managers leave behind is part of the version, as DVC counts it, and no table.
+    found = [file for file in files(path) if not _hidden(file, path)]
     kinds = Counter(file.suffix.lower() or "(no ending)" for file in found)
     for file in found:
         if file.suffix.lower() not in TYPES:
@@ -27,7 +28,15 @@ def read(root: Path, name: str) -> pd.DataFrame:
     if len(kinds) > 1:
         raise MixedTypes(name, dict(kinds))
     tables = [_read_one(root, file) for file in found]
+    for file, one in zip(found, tables, strict=True):
+        odd = sorted(map(str, set(tables[0].columns) ^ set(one.columns)))
+        if odd:
+            raise ColumnsDiffer(_shown(root, found[0]), _shown(root, file), odd)
     return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _read_one(root: Path, file: Path) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
     else:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-        yield prefix, text[:6000]
+        yield re.sub(r"[^\w\-. :/]", "_", prefix), text[:6000]
 
 
 def metrics(part: str, values: Mapping[str, float]) -> None:

@@ -23,8 +23,9 @@ from pipelines.schema import Contract
 from pipelines.split import HOLDOUT, TRAIN, VALID
 from registry import metrics
 from registry.console import Command
+from registry.errors import ParamsInvalid
 from registry.record import Record
-from registry.settings import find_root
+from registry.settings import find_root, load_yaml
 
 
 def fit(contract: Contract, params: AllParams, rows: pd.DataFrame) -> Pipeline:
@@ -44,7 +45,13 @@ def answer(pipeline: Pipeline, contract: Contract, rows: pd.DataFrame) -> Any:
 
 
 def about(contract: Contract, params: AllParams) -> Record:
-    """How to read this model's answers."""
+    """How to read this model's answers. Raises ParamsInvalid for slices of no column."""
+    columns = (*contract.features, contract.target)
+    strange = [name for name in params.evaluate.slices if name not in columns]
+    if strange:
+        raise ParamsInvalid(
+            [f"evaluate.slices names {n!r}; there is {', '.join(columns)}" for n in strange]
+        )
     return Record(
         problem=contract.problem,
         target=contract.target,
@@ -70,6 +77,7 @@ def train(root: Path, params: AllParams) -> str:
         n: pd.read_parquet(root / paths.PREPARED / f"{n}.parquet") for n in (TRAIN, VALID, HOLDOUT)
     }
     record = about(contract, params)
+    model.build(contract, params.train)  # refuses what cannot work before a run is opened
     with track.run(root) as run_id:
         track.params(
             {
@@ -121,7 +129,10 @@ def overrides(arguments: list[str]) -> dict[str, Any]:
     pairs = list(zip(arguments[::2], arguments[1::2], strict=False))
     if len(arguments) % 2 or not all(name.startswith("--") for name, _ in pairs):
         raise click.UsageError("further parameters come as --NAME VALUE")
-    return {name[2:]: yaml.safe_load(value) for name, value in pairs}
+    try:
+        return {name[2:]: load_yaml(value) for name, value in pairs}
+    except yaml.YAMLError:
+        raise click.UsageError(f"a value of {' '.join(arguments)} is not valid YAML") from None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines import paths, schema, table
+from pipelines import conform, paths, schema, table
 from pipelines.params import data_params
 from registry.console import Command
 from registry.settings import find_root
@@ -17,7 +17,7 @@ def main() -> None:
     params = data_params(root)
     raw = table.read(root, params.path)
     contract = schema.resolve(raw, params)
-    typed = schema.validate(raw, contract, params)
+    typed = conform.validate(raw, contract, params)
     (root / paths.TABLE).parent.mkdir(exist_ok=True)
     typed.to_parquet(root / paths.TABLE, index=False)
     contract.write(root / paths.CONTRACT)

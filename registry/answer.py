@@ -27,7 +27,10 @@ def probabilities(answer: Any, classes: Sequence[str]) -> np.ndarray:
     missing = [c for c in classes if PROBABILITY + c not in answer.columns]
     if missing:
         raise BadAnswer(f"the answer has no probability for {', '.join(missing)}")
-    table: np.ndarray = answer[[PROBABILITY + c for c in classes]].to_numpy(dtype=float)
+    try:
+        table: np.ndarray = answer[[PROBABILITY + c for c in classes]].to_numpy(dtype=float)
+    except (TypeError, ValueError):
+        raise BadAnswer("the answer holds probabilities that are not numbers") from None
     if not np.isfinite(table).all():
         raise BadAnswer("the answer holds probabilities that are not numbers")
     return table

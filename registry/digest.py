@@ -21,9 +21,15 @@ def of_folder(folder: Path) -> str:
     The form is that of `sha256sum`, so that anyone can check it without this program.
     """
     files = sorted(
-        p.relative_to(folder).as_posix()
+        name
         for p in folder.rglob("*")
-        if p.is_file() and p.name not in _NOT_OF_THE_MODEL
+        if p.is_file() and (name := p.relative_to(folder).as_posix()) not in _NOT_OF_THE_MODEL
     )
-    manifest = "".join(f"{of_file(folder / name)}  {name}\n" for name in files)
+    manifest = "".join(_line(of_file(folder / name), name) for name in files)
     return hashlib.sha256(manifest.encode()).hexdigest()
+
+
+def _line(digest: str, name: str) -> str:
+    """As sha256sum writes it: a name with a newline or backslash is escaped, and marked so."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"

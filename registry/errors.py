@@ -6,10 +6,13 @@ UnderstudyError
 │   ├── ParamsMissing
 │   └── ParamsInvalid
 ├── RegistryUnreachable
+├── StoreMissing
 ├── RegistryRefused
 ├── NotFound
 │   ├── ModelNotFound
 │   ├── VersionNotFound
+│   ├── VersionNotEntered
+│   ├── LedgerEmpty
 │   ├── RunNotFound
 │   └── NothingInStage
 ├── IllegalMove
@@ -21,6 +24,8 @@ UnderstudyError
 ├── GateRefused
 ├── LostRace
 ├── LedgerBroken
+├── ModelNameRefused
+├── NotText
 └── ReasonTooLong
 """
 
@@ -75,6 +80,15 @@ class RegistryUnreachable(UnderstudyError):
         )
 
 
+class StoreMissing(UnderstudyError):
+    """The SQLite file of the store does not exist."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"there is no MLflow store at {uri} yet; `dvc repro` makes one with its first run"
+        )
+
+
 class RegistryRefused(UnderstudyError):
     """MLflow answered, and said no."""
 
@@ -101,10 +115,31 @@ class VersionNotFound(NotFound):
     """No such version in the ledger of the model."""
 
     def __init__(self, model: str, version: int, known: Iterable[int]) -> None:
+        self.version = version
         numbers = ", ".join(str(n) for n in sorted(known))
         super().__init__(
             f"{model} has no version {version}; "
             + (f"it has {numbers}" if numbers else "it has none yet; run `dvc repro`")
+        )
+
+
+class VersionNotEntered(NotFound):
+    """MLflow has the version, the ledger has not."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of {model} is in MLflow and not in the ledger; "
+            f"`understudy register --version {version}` enters it"
+        )
+
+
+class LedgerEmpty(NotFound):
+    """MLflow has the model, and nothing was ever decided of it."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} has no ledger yet; `understudy register --version VERSION` enters a version "
+            "that MLflow has"
         )
 
 
@@ -181,8 +216,8 @@ class NeverInProduction(IllegalMove):
         numbers = ", ".join(str(n) for n in dict.fromkeys(former))
         super().__init__(
             f"version {version} of {model} is not among its former Production versions "
-            f"({numbers or 'there are none'}); `understudy promote {version} --to production` "
-            "takes a new one through the gates"
+            f"({numbers}); `understudy promote {version} --to staging` and then `--to production` "
+            "takes it through the gates"
         )
 
 
@@ -214,6 +249,20 @@ class LedgerBroken(UnderstudyError):
     def __init__(self, model: str, number: int, why: str) -> None:
         self.number = number
         super().__init__(f"the ledger of {model} is broken at entry {number}: {why}")
+
+
+class ModelNameRefused(UnderstudyError):
+    """A name that no model can have."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(f"{model[:80]!r} cannot be a model's name: {why}")
+
+
+class NotText(UnderstudyError):
+    """An actor or a reason that cannot be written down."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} holds bytes that are not UTF-8 text; write it in UTF-8")
 
 
 class ReasonTooLong(UnderstudyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -69,16 +70,16 @@ def loads(problem: str | None) -> Check:
 def floor(trial: Trial, limits: Limits) -> Check:
     """The metric on the held-out rows is not beyond the worst accepted value."""
     metric, value, limit = trial.metric, trial.candidate, limits.floor
-    if value is None:
+    if value is None or not math.isfinite(value):
         return Check("floor", False, _problem(trial, "candidate"), None, limit)
     if limit is None:
         sentence = f"{metric.name} {value:.4f}; params.yaml sets no gate.floor"
         return Check("floor", True, sentence, value)
     passed = metric.at_least(value, limit)
     relation = "is within" if passed else f"is {metric.worse_word}"
-    return Check(
-        "floor", passed, f"{metric.name} {value:.4f} {relation} the limit {limit:.4f}", value, limit
-    )
+    number, bound = _shown(value, limit)
+    sentence = f"{metric.name} {number} {relation} the limit {bound}"
+    return Check("floor", passed, sentence, value, limit)
 
 
 def not_worse(trial: Trial, limits: Limits) -> Check:
@@ -86,18 +87,29 @@ def not_worse(trial: Trial, limits: Limits) -> Check:
     metric, value, champion = trial.metric, trial.candidate, trial.champion
     if trial.champion_version is None:
         return Check("not_worse", True, "there is no Production version to compare with", value)
-    if value is None or champion is None:
-        who = "candidate" if value is None else "champion"
-        return Check("not_worse", False, _problem(trial, who), value)
+    if value is None or champion is None or not math.isfinite(value + champion):
+        who = "candidate" if value is None or not math.isfinite(value) else "champion"
+        return Check("not_worse", False, _problem(trial, who))
     limit = metric.worsened(champion, limits.margin)
     passed = metric.at_least(value, limit)
     relation = "is not" if passed else "is"
+    number, bound, rival = _shown(value, limit, champion)
     sentence = (
-        f"{metric.name} {value:.4f} {relation} {metric.worse_word} the limit {limit:.4f}: "
-        f"Production v{trial.champion_version} has {champion:.4f} on the same rows, "
+        f"{metric.name} {number} {relation} {metric.worse_word} the limit {bound}: "
+        f"Production v{trial.champion_version} has {rival} on the same rows, "
         f"margin {limits.margin:g}"
     )
     return Check("not_worse", passed, sentence, value, limit)
+
+
+def _shown(*numbers: float) -> list[str]:
+    """Four digits, or as many as it takes for different numbers to look different."""
+    texts: list[str] = []
+    for digits in range(4, 17):
+        texts = [f"{n:.{digits}f}" for n in numbers]
+        if len(set(texts)) == len(set(numbers)):
+            break
+    return texts
 
 
 def _problem(trial: Trial, who: str) -> str:

@@ -73,7 +73,7 @@ def parse(text: str) -> Entry:
         entry = Entry(**{**raw, "source": Stage(raw["source"]), "target": Stage(raw["target"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from None
-    if entry.hash != claimed:
+    if entry.hash != claimed or render(entry) != text:
         raise ValueError("its content does not match its hash")
     return entry
 

@@ -48,7 +48,7 @@ def dirty_files(root: Path) -> tuple[str, ...]:
     """Tracked files that differ from the commit, and new ones git does not ignore."""
     changed = _git(root, "diff", "--name-only", "--relative", "HEAD").splitlines()
     new = _git(root, "ls-files", "--others", "--exclude-standard").splitlines()
-    known = {*POINTERS, data_pointer(root).name}
+    known = {*POINTERS, data_pointer(root).relative_to(root).as_posix()}
     return tuple(name for name in (*changed, *new) if name not in known)
 
 
@@ -56,7 +56,7 @@ def data_pointer(root: Path) -> Path:
     """The .dvc file of the data that params.yaml names; data.dvc unless it says otherwise."""
     try:
         path = str(yaml.safe_load((root / "params.yaml").read_text())["data"]["path"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError):
         path = "data"
     return root / f"{path.rstrip('/')}.dvc"
 
@@ -66,7 +66,7 @@ def data_md5(root: Path) -> str:
     pointer = data_pointer(root)
     try:
         return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+    except (OSError, yaml.YAMLError, ValueError, KeyError, IndexError, TypeError):
         return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry import ledger
+from registry.errors import LedgerBroken
 from registry.ledger import Replay
 from registry.stages import ALIASES, Stage
 from registry.state import State, state_of
@@ -79,7 +80,11 @@ def project(store: Store, model: str) -> Replay:
 
 def catch_up(store: Store, model: str) -> tuple[Replay, Shown]:
     """What is there, after finishing what a crashed writer left between append and projection."""
-    found, shown = read(store, model), store.shown(model)
+    shown = store.shown(model)
+    found = read(store, model)  # after the tag: an entry that was shown must be there by now
+    if shown.head and shown.head not in (w.entry.hash for w in found.winners):
+        last = found.winners[-1].number if found.winners else 0
+        raise LedgerBroken(model, last + 1, "the entry that was shown last is missing")
     if found.winners and shown.head != found.head:
         found = project(store, model)
         shown = store.shown(model)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from registry import gate, ledger, plan, projection, trial
-from registry.errors import GateRefused, LostRace, ReasonTooLong, VersionNotFound
+from registry.errors import (
+    GateRefused,
+    IllegalMove,
+    LostRace,
+    NotText,
+    ReasonTooLong,
+    VersionNotEntered,
+    VersionNotFound,
+)
 from registry.gate import Limits, Verdict
 from registry.ledger import Replay
 from registry.plan import Plan
@@ -88,13 +96,21 @@ def _carry_out(
     *,
     evidence: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    if len(wish.reason) > REASON_LIMIT:
-        raise ReasonTooLong(len(wish.reason), REASON_LIMIT)
+    _require_text(wish)
     first: Plan | None = None
     for _ in range(TRIES):
         found, shown = projection.catch_up(store, model)
         state = state_of(found)
-        planned = planner(state)
+        try:
+            planned = planner(state)
+        except VersionNotFound as error:
+            if error.version in shown.versions:
+                raise VersionNotEntered(model, error.version) from None
+            raise
+        except IllegalMove:
+            if first is not None and first.kind == "rollback":
+                raise LostRace(model, first.sentence, _now_live(state)) from None
+            raise
         first = first or planned
         if planned != first and planned.kind == "rollback":
             # Two people who each go back one step want one step, not two.
@@ -112,7 +128,18 @@ def _carry_out(
         number = _append(store, shown, found, planned, wish, facts)
         if projection.project(store, model).won(number):
             return Outcome(planned, verdict, number)
-    raise LostRace(model, planned.sentence, _now_live(state))
+    now = state_of(projection.read(store, model))
+    raise LostRace(model, planned.sentence, _now_live(now))
+
+
+def _require_text(wish: Wish) -> None:
+    if len(wish.reason) > REASON_LIMIT:
+        raise ReasonTooLong(len(wish.reason), REASON_LIMIT)
+    for what, text in (("actor", wish.actor), ("reason", wish.reason)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotText(what) from None
 
 
 def _append(

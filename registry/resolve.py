@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from registry import projection
-from registry.errors import ModelNotFound, NothingInStage
+from registry.errors import LedgerEmpty, NothingInStage
 from registry.stages import Stage
 from registry.state import state_of
 from registry.store import Store
 
 
 def resolve(store: Store, model: str, stage: Stage = Stage.PRODUCTION) -> int:
-    """The version in a stage. Raises ModelNotFound, NothingInStage."""
+    """The version in a stage. Raises ModelNotFound, LedgerEmpty, NothingInStage."""
     found = projection.read(store, model)
     if not found.winners:
-        raise ModelNotFound(model, store.models())
+        store.shown(model)  # raises ModelNotFound
+        raise LedgerEmpty(model)
     version = state_of(found).holder(stage)
     if version is None:
         raise NothingInStage(model, stage)

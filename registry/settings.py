@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
+
+LEDGER_SUFFIX = ".ledger"
+"""The ledger of model NAME is the registered model NAME.ledger."""
 
 SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate")
 """Every top-level key that params.yaml may have."""
@@ -22,17 +26,33 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+def name_problem(model: str) -> str | None:
+    """Why no registered model can have this name, or None."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", model):
+        return "letters, digits, '_', '-' and '.' make a name, 200 of them at the most"
+    if model.endswith(LEDGER_SUFFIX):
+        return f"what ends in {LEDGER_SUFFIX} is a model's ledger"
+    return None
+
+
 class RegistryParams(Section):
     """`registry:` of params.yaml."""
 
-    model: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    model: str
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if problem := name_problem(value):
+            raise ValueError(problem)
+        return value
 
 
 class GateParams(Section):
     """`gate:` of params.yaml."""
 
-    floor: float | None = None
-    margin: float = Field(default=0.0, ge=0)
+    floor: float | None = Field(default=None, allow_inf_nan=False, strict=True)
+    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False, strict=True)
 
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -47,11 +67,27 @@ def find_root(start: Path | None = None) -> Path:
     raise ProjectNotFound(start)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, with the floats of YAML 1.2: 1e-3 is a number, as for DVC."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def load_yaml(text: str) -> Any:
+    """Read one YAML document. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
+
+
 def read_params(root: Path) -> dict[str, Any]:
     """All of params.yaml as it stands. Raises ParamsInvalid for what no section may hold."""
     try:
-        raw = yaml.safe_load((root / "params.yaml").read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raw = load_yaml((root / "params.yaml").read_text())
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
         raise ParamsInvalid([f"it is not valid YAML{line}"]) from None
@@ -72,7 +108,7 @@ def read_section(root: Path, name: str, kind: type[AnySection]) -> AnySection:
         if any(field.is_required() for field in kind.model_fields.values()):
             raise ParamsMissing(name)
         return kind()
-    return check_section(name, kind, raw[name] or {})
+    return check_section(name, kind, {} if raw[name] is None else raw[name])
 
 
 def check_section(name: str, kind: type[AnySection], raw: Mapping[str, Any]) -> AnySection:
@@ -80,19 +116,22 @@ def check_section(name: str, kind: type[AnySection], raw: Mapping[str, Any]) -> 
     if not isinstance(raw, Mapping):
         raise ParamsInvalid([f"{name} must be a table of keys and values"])
     try:
-        return kind.model_validate(dict(raw))
+        # A key without a value means its default.
+        return kind.model_validate({k: v for k, v in raw.items() if v is not None})
     except ValidationError as error:
         raise ParamsInvalid([_sentence(name, kind, e) for e in error.errors()]) from None
 
 
 def _sentence(section: str, kind: type[BaseModel], error: Any) -> str:
-    where = ".".join([section, *(str(part) for part in error["loc"])])
+    where = ".".join(filter(None, [section, *(str(part) for part in error["loc"])]))
     if error["type"] == "extra_forbidden":
         return f"unknown key {where}; {section} has {', '.join(kind.model_fields)}"
     if error["type"] == "missing":
         return f"{where} is missing"
     message = error["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if isinstance(error["input"], Mapping | BaseModel):  # keys that contradict one another
+        return f"{where}: {message}" if where else message
     return f"{where} is {error['input']!r}: {message}"
 
 

@@ -43,12 +43,23 @@ class State:
         elif entry.target is Stage.PRODUCTION and ousted is not None:
             former = (*former, ousted)
         elif entry.target is Stage.ARCHIVED:
-            former = tuple(v for v in former if v != entry.version)
+            former = _without(former, entry.version, live=self.production)
         stages[entry.version] = entry.target
         return replace(self, stages=MappingProxyType(stages), former=former)
 
 
 _EXCLUSIVE = (Stage.STAGING, Stage.PRODUCTION)
+
+
+def _without(former: tuple[int, ...], version: int, *, live: int | None) -> tuple[int, ...]:
+    """The stack without a version, and without the steps that would then lead nowhere."""
+    kept: list[int] = []
+    for item in former:
+        if item != version and (not kept or kept[-1] != item):
+            kept.append(item)
+    while kept and kept[-1] == live:
+        kept.pop()
+    return tuple(kept)
 
 
 def _last_index(items: tuple[int, ...], item: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from registry import settings
-from registry.errors import ModelNotFound, RegistryRefused, RegistryUnreachable, RunNotFound
+from registry.errors import (
+    ModelNotFound,
+    RegistryRefused,
+    RegistryUnreachable,
+    RunNotFound,
+    StoreMissing,
+)
+from registry.settings import LEDGER_SUFFIX
 from registry.stages import Stage
 
 settings.quiet()
@@ -25,8 +33,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 import mlflow  # noqa: E402 - the switches above are read while it is imported
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402 - MLflow lets these through
 
-LEDGER_SUFFIX = ".ledger"
 ENTRY_TAG = "understudy.entry"
 HEAD_TAG = "understudy.head"
 """On the registered model: the ledger head that stages and aliases were last set from."""
@@ -71,6 +79,8 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+            raise StoreMissing(uri)  # MLflow would make an empty one, for a mistyped path as well
         with self._reaching():
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
@@ -214,10 +224,12 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        first = str(error.message).strip().splitlines()[0][:200]
+        first = _without_password(str(error.message).strip().splitlines()[0])
         if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
-            raise RegistryUnreachable(_shown_uri(uri), _short(first)) from None
-        raise RegistryRefused(_shown_uri(uri), first) from None
+            raise RegistryUnreachable(_without_password(uri), _short(first)) from None
+        raise RegistryRefused(_without_password(uri), first[:200]) from None
+    except SQLAlchemyError as error:
+        raise RegistryUnreachable(_without_password(uri), type(error).__name__) from None
 
 
 def load(folder: Path) -> Any:
@@ -255,10 +267,9 @@ def _version(raw: ModelVersion) -> Version:
     )
 
 
-def _shown_uri(uri: str) -> str:
-    """A URI without the password it may carry."""
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri
+def _without_password(text: str) -> str:
+    """A text whose addresses have lost the names and passwords they carried."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _short(text: str) -> str:

@@ -75,7 +75,10 @@ def score(
 def _value(model: Any, about: Record, rows: pd.DataFrame) -> float:
     truth = about.truth(rows)
     answer = model.predict(rows[list(about.features)])
-    return metrics.compute(truth, truth.scores(answer), [about.metric])[about.metric]
+    found = metrics.compute(truth, truth.scores(answer), [about.metric])
+    if about.metric not in found:
+        raise ValueError(f"{about.metric} is not defined on these rows")
+    return found[about.metric]
 
 
 def _name(error: Exception) -> str:

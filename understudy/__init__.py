@@ -27,7 +27,7 @@ from registry import (
 from registry import promote as _promote
 from registry import register as _register
 from registry import resolve as _resolve
-from registry.errors import ModelNotFound, ProjectNotFound, RunNotFound
+from registry.errors import LedgerEmpty, ModelNameRefused, ProjectNotFound, RunNotFound
 from registry.gate import Limits
 from registry.ledger import Numbered
 from registry.promote import Outcome, Wish
@@ -58,7 +58,7 @@ class Status:
 
 def status(model: str | None = None) -> Status:
     """Versions, stages, the way back, and what MLflow shows otherwise. Raises ModelNotFound."""
-    name = model or _model()
+    name = _name(model)
     with connect(_root()) as (store, _):
         found, shown = projection.catch_up(store, name)
         state = state_of(found)
@@ -73,18 +73,19 @@ def status(model: str | None = None) -> Status:
 
 def history(model: str | None = None) -> tuple[Numbered, ...]:
     """Every decision that counts, the oldest first. Raises ModelNotFound."""
-    name = model or _model()
+    name = _name(model)
     with connect(_root()) as (store, _):
         found = projection.read(store, name)
         if not found.winners:
-            raise ModelNotFound(name, store.models())
+            store.shown(name)  # raises ModelNotFound
+            raise LedgerEmpty(name)
         return found.winners
 
 
 def resolve(stage: str = "production", *, model: str | None = None) -> int:
     """The version in a stage. Raises NothingInStage, ModelNotFound."""
     with connect(_root()) as (store, _):
-        return _resolve.resolve(store, model or _model(), parse(stage))
+        return _resolve.resolve(store, _name(model), parse(stage))
 
 
 def register(
@@ -100,7 +101,7 @@ def register(
 
     Raises RunNotFound, VersionNotFound. The same run twice gives the same version.
     """
-    name = model or _model()
+    name = _name(model)
     wish = _wish(reason, actor, dry_run)
     with connect(_root()) as (store, folder):
         if version is not None:
@@ -124,7 +125,7 @@ def promote(
     with connect(root) as (store, folder):
         return _promote.promote(
             store,
-            model or _model(),
+            _name(model),
             version,
             to=parse(to),
             limits=Limits(floor=gates.floor, margin=gates.margin),
@@ -143,9 +144,7 @@ def rollback(
 ) -> Outcome:
     """Go back to the former Production version. Raises NoFormerVersion, NeverInProduction."""
     with connect(_root()) as (store, _):
-        return _promote.rollback(
-            store, model or _model(), to=to, wish=_wish(reason, actor, dry_run)
-        )
+        return _promote.rollback(store, _name(model), to=to, wish=_wish(reason, actor, dry_run))
 
 
 def archive(
@@ -158,9 +157,7 @@ def archive(
 ) -> Outcome:
     """Take a version out of use. Raises VersionLive, AlreadyInStage, VersionNotFound."""
     with connect(_root()) as (store, _):
-        return _promote.archive(
-            store, model or _model(), version, wish=_wish(reason, actor, dry_run)
-        )
+        return _promote.archive(store, _name(model), version, wish=_wish(reason, actor, dry_run))
 
 
 def _metrics(store: Store, run_id: str) -> dict[str, float]:
@@ -181,8 +178,13 @@ def _root() -> Path | None:
         raise
 
 
-def _model() -> str:
-    return settings.registry_params().model
+def _name(model: str | None) -> str:
+    """The given name, or that of params.yaml. Raises ModelNameRefused."""
+    if model is None:
+        return settings.registry_params().model
+    if problem := settings.name_problem(model):
+        raise ModelNameRefused(model, problem)
+    return model
 
 
 def _wish(reason: str, actor: str | None, dry_run: bool) -> Wish:
