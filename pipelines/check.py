@@ -7,7 +7,6 @@ md5 into data.dvc by itself (docs/decisions/0002-data-check.md).
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -19,12 +18,6 @@ from registry.console import Command
 from registry.settings import find_root
 
 
-def remedies(root: Path, name: str) -> list[str]:
-    """The commands that bring the data, the most likely first."""
-    ingest = ["`python -m pipelines.ingest`"] if ingest_params(root).source else []
-    return [*ingest, f"`dvc pull {name}`"]
-
-
 @click.command(cls=Command)
 def main() -> None:
     """Compare the data with its .dvc file."""
@@ -32,7 +25,8 @@ def main() -> None:
     name = data_params(root).path
     if not lineage.collect(root).git_commit:
         raise NoGitRepository
-    md5, files = data.check(root, name, remedies(root, name))
+    ingest = "`python -m pipelines.ingest`" if ingest_params(root).source else None
+    md5, files = data.check(root, name, ingest)
     paths.write_json(
         root / paths.DATA, {"path": name, "md5": md5, "files": [asdict(f) for f in files]}
     )

@@ -57,6 +57,14 @@ def _misused_rules(contract: Contract, params: DataParams) -> Iterator[str]:
             yield f"data.contract names column {name}, which the model does not use"
         elif not _is_numeric(name, contract) and (rule.min, rule.max) != (None, None):
             yield f"data.contract bounds column {name}, which holds no numbers"
+        elif _is_numeric(name, contract) and _words(rule):
+            words = ", ".join(_words(rule))
+            yield f"data.contract allows {words} in column {name}, which holds numbers"
+
+
+def _words(rule: ColumnRule) -> list[str]:
+    """The allowed values that are no numbers."""
+    return [v for v in rule.allowed or () if pd.isna(pd.to_numeric(v, errors="coerce"))]
 
 
 def _broken_rules(
@@ -87,7 +95,11 @@ def _checks(pa: Any, rule: ColumnRule, *, numeric: bool) -> list[Any]:
     if numeric and rule.max is not None:
         found.append(pa.Check.le(rule.max, error=f"above {rule.max:g}"))
     if rule.allowed is not None:
-        allowed = [float(v) for v in rule.allowed] if numeric else list(rule.allowed)
+        allowed = (
+            [pd.to_numeric(v, errors="coerce") for v in rule.allowed]
+            if numeric
+            else list(rule.allowed)
+        )
         found.append(pa.Check.isin(allowed, error=f"not one of {', '.join(rule.allowed)}"))
     limit = rule.missing
     if limit < 1:

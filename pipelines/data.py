@@ -49,18 +49,19 @@ def folder_md5(content: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def check(root: Path, name: str, remedies: Iterable[str]) -> tuple[str, list[File]]:
+def check(root: Path, name: str, ingest: str | None = None) -> tuple[str, list[File]]:
     """The md5 and the files of the data at `name`, once they are the version its .dvc file names.
 
+    `ingest` is the command, if any, that writes the data from its source.
     Raises DataMissing, DataUnversioned, DataDiffers.
     """
     path, recorded = root / name, data_md5(root)
     if not path.exists() or not files(path):
-        raise DataMissing(name, remedies)
+        raise DataMissing(name, [*([ingest] if ingest else []), f"`dvc pull {name}`"])
     if not recorded:
         raise DataUnversioned(name)
     found = listing(path)
     md5 = found[0].md5 if path.is_file() else folder_md5((f.path, f.md5) for f in found)
     if md5 != recorded:
-        raise DataDiffers(name, recorded, md5)
+        raise DataDiffers(name, recorded, md5, ingest)
     return md5, found

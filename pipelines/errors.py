@@ -47,11 +47,12 @@ class DataUnversioned(DataError):
 class DataDiffers(DataError):
     """The data is not the version its .dvc file names."""
 
-    def __init__(self, path: str, recorded: str, found: str) -> None:
+    def __init__(self, path: str, recorded: str, found: str, source: str | None = None) -> None:
+        without_cache = f" ({source} where DVC's cache lacks it)" if source else ""
         super().__init__(
             f"{path} is not the version that {path}.dvc names (it is {found}, recorded is "
             f"{recorded}); `dvc add {path}` makes it the next version, "
-            f"`dvc checkout {path} --force` brings the recorded one back"
+            f"`dvc checkout {path} --force` brings the recorded one back{without_cache}"
         )
 
 

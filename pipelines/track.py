@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version as installed
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "numpy", "scipy", "pandas", "skops")
-"""What a served model needs; each is pinned to the version it was trained with."""
+"""What every served model needs, beside the packages that its estimator comes from."""
 EXAMPLE_ROWS = 5
 MODEL_NAME = "model"
 
@@ -53,8 +53,9 @@ def run(root: Path, run_id: str | None = None) -> Iterator[str]:
     environment = os.environ.pop("MLFLOW_RUN_ID", None) if run_id else None
     try:
         with store.reaching(uri), mlflow.start_run(run_id=run_id) as active:
-            mlflow.set_tags(lineage.collect(root).tags())
-            if PARENT_RUN in os.environ:
+            if run_id is None:  # a run that is resumed keeps the lineage it was trained with
+                mlflow.set_tags(lineage.collect(root).tags())
+            if run_id is None and PARENT_RUN in os.environ:
                 mlflow.set_tag("mlflow.parentRunId", os.environ[PARENT_RUN])
             yield str(active.info.run_id)
     finally:
@@ -142,7 +143,7 @@ def model(pipeline: Pipeline, features: pd.DataFrame, packages: tuple[str, ...])
             sk_model=pipeline,
             signature=signature,
             input_example=example,
-            pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            pip_requirements=requirements(packages),
             skops_trusted_types=trusted_types(pipeline, packages),
         )
     return str(logged.model_uri)
@@ -152,6 +153,16 @@ def load(run_id: str) -> Any:
     """The model that a run logged, as a Python function."""
     found = mlflow.get_run(run_id).outputs.model_outputs
     return mlflow.pyfunc.load_model(f"models:/{found[-1].model_id}")
+
+
+def requirements(packages: tuple[str, ...]) -> list[str]:
+    """What a served model needs, each pinned to the version it was trained with.
+
+    `packages` are top-level names that may be imported; their distributions are found.
+    """
+    known = packages_distributions()
+    extra = [known[name][0] for name in packages if name in known]
+    return [f"{name}=={version(name)}" for name in dict.fromkeys([*REQUIREMENTS, *extra])]
 
 
 def trusted_types(pipeline: Pipeline, packages: tuple[str, ...]) -> list[str]:

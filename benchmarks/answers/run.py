@@ -70,7 +70,7 @@ def log_all(folder: Path) -> tuple[dict[str, str], pd.DataFrame]:
 
     pipeline, rows = fitted()
     example = rows.head(5)
-    pins = [f"{name}=={track.installed(name)}" for name in track.REQUIREMENTS]
+    pins = track.requirements(())
     types = track.trusted_types(pipeline, ("sklearn",))
     named = infer_signature(example, NamedAnswers(pipeline).predict(example))
     (folder / "from_code.py").write_text(FROM_CODE)

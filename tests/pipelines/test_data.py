@@ -27,7 +27,7 @@ from pipelines.errors import (
 )
 
 A, B = "x,y\n1,2\n", "x,y\n3,4\n5,6\n"
-REMEDIES = ["`bring it`", "`dvc pull data`"]
+INGEST = "`bring it`"
 
 
 def put(folder: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -93,7 +93,7 @@ def test_check_accepts_what_dvc_added(
 ) -> None:
     root, md5s = added
     (root / "params.yaml").write_text(yaml.safe_dump({"data": {"path": name}}))
-    md5, files = data.check(root, name, REMEDIES)
+    md5, files = data.check(root, name, INGEST)
     assert (md5, len(files)) == (md5s[name], count)
 
 
@@ -103,7 +103,7 @@ def test_a_folder_with_a_hidden_file_has_the_md5_that_dvc_gives_it(
     put(tmp_path / "data", {"a.csv": A, ".DS_Store": "not a table"})
     for command in (["init", "-q", "--no-scm"], ["add", "-q", "data"]):
         subprocess.run(["dvc", *command], cwd=tmp_path, env=environment, check=True)
-    assert data.check(tmp_path, "data", REMEDIES)
+    assert data.check(tmp_path, "data", INGEST)
 
 
 def test_order_of_listing_does_not_matter_and_every_byte_does(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_missing_data_is_named_with_what_brings_it(tmp_path: Path, empty: bool) 
         (tmp_path / "data").mkdir()
     pointer(tmp_path, "0" * 32)
     with pytest.raises(DataMissing) as error:
-        data.check(tmp_path, "data", REMEDIES)
+        data.check(tmp_path, "data", INGEST)
     assert str(error.value) == ("there is no data at data; `bring it` or `dvc pull data` brings it")
 
 
@@ -138,7 +138,7 @@ def test_data_without_a_readable_pointer_is_unversioned(
     if content is not None:
         (tmp_path / "data.dvc").write_text(content)
     with pytest.raises(DataUnversioned) as error:
-        data.check(tmp_path, "data", REMEDIES)
+        data.check(tmp_path, "data", INGEST)
     assert str(error.value) == "data is not versioned; run `dvc add data`"
 
 
@@ -146,15 +146,16 @@ def test_changed_data_is_refused_with_both_md5s_and_both_ways_on(tmp_path: Path)
     folder = put(tmp_path / "data", {"a.csv": A})
     recorded = identity(folder)
     pointer(tmp_path, recorded)
-    assert data.check(tmp_path, "data", REMEDIES)[0] == recorded
+    assert data.check(tmp_path, "data", INGEST)[0] == recorded
     put(folder, {"b.csv": B})
     with pytest.raises(DataDiffers) as error:
-        data.check(tmp_path, "data", REMEDIES)
+        data.check(tmp_path, "data", INGEST)
     assert str(error.value) == (
         "data is not the version that data.dvc names "
         f"(it is {identity(folder)}, recorded is {recorded}); "
         "`dvc add data` makes it the next version, "
-        "`dvc checkout data --force` brings the recorded one back"
+        "`dvc checkout data --force` brings the recorded one back "
+        "(`bring it` where DVC's cache lacks it)"
     )
 
 

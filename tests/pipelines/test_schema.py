@@ -310,6 +310,12 @@ def test_an_example_is_shown_as_the_person_wrote_it() -> None:
     assert sentence == "column number: 1 of 20 values are above 9, such as 9.5, first in row 20"
 
 
+def test_a_word_that_is_allowed_in_a_column_of_numbers_is_named() -> None:
+    assert violations(table(), contract={"number": {"allowed": [1, "small"]}}) == (
+        "data.contract allows small in column number, which holds numbers",
+    )
+
+
 def test_a_number_may_have_allowed_values() -> None:
     rows = table(number=[1, 2] * 10)
     assert len(validate(rows, contract={"number": {"allowed": [1, 2]}})) == ROWS
