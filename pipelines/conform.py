@@ -94,12 +94,8 @@ def _checks(pa: Any, rule: ColumnRule, *, numeric: bool) -> list[Any]:
         found.append(pa.Check.ge(rule.min, error=f"below {rule.min:g}"))
     if numeric and rule.max is not None:
         found.append(pa.Check.le(rule.max, error=f"above {rule.max:g}"))
-    if rule.allowed is not None:
-        allowed = (
-            [pd.to_numeric(v, errors="coerce") for v in rule.allowed]
-            if numeric
-            else list(rule.allowed)
-        )
+    if rule.allowed is not None and not (numeric and _words(rule)):
+        allowed = [float(v) if numeric else v for v in rule.allowed]
         found.append(pa.Check.isin(allowed, error=f"not one of {', '.join(rule.allowed)}"))
     limit = rule.missing
     if limit < 1:
