@@ -54,13 +54,21 @@ def _plain(value: str) -> str:
 
 
 def curves(truth: Truth, scores: np.ndarray) -> Mapping[str, pd.DataFrame]:
-    """Plot name to its points: roc, precision_recall, calibration, confusion; or residuals."""
+    """Plot name to its points: roc, precision_recall, calibration, confusion; or residuals.
+
+    With more than two classes the curves pool every class against the rest (micro average).
+    """
     if truth.problem == "regression":
         table = pd.DataFrame({"predicted": scores, "residual": truth.labels - scores})
         return {"residuals": _thin(table.sort_values("predicted", ignore_index=True))}
     found = {"confusion": _confusion(truth, scores)}
-    if truth.problem == "binary" and set(truth.classes) <= set(truth.labels):
-        found.update(_binary_curves(truth, scores))
+    if truth.problem == "binary":
+        positive, share = truth.is_positive, scores[:, truth.classes.index(str(truth.positive))]
+    else:
+        positive = (truth.labels[:, None] == np.asarray(truth.classes, dtype=object)).ravel()
+        share = scores.ravel()
+    if positive.any() and not positive.all():
+        found.update(_curves(positive, share))
     return found
 
 
@@ -69,8 +77,7 @@ def _confusion(truth: Truth, scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"actual": truth.labels, "predicted": predicted})
 
 
-def _binary_curves(truth: Truth, scores: np.ndarray) -> dict[str, pd.DataFrame]:
-    positive, share = truth.is_positive, scores[:, truth.classes.index(str(truth.positive))]
+def _curves(positive: np.ndarray, share: np.ndarray) -> dict[str, pd.DataFrame]:
     false, true, _ = sk.roc_curve(positive, share)
     precision, recall, _ = sk.precision_recall_curve(positive, share)
     seen, expected = calibration_curve(positive, share, n_bins=10, strategy="quantile")

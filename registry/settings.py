@@ -151,8 +151,25 @@ def tracking_uri(root: Path | None = None) -> str:
     return given or f"sqlite:///{root or find_root()}/mlflow.db"
 
 
+def without_password(text: str) -> str:
+    """A text whose addresses have lost the names and passwords they carried."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def quiet() -> None:
-    """Switch usage telemetry and progress bars off; to be called before mlflow is imported."""
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DVC_NO_ANALYTICS"):
-        os.environ.setdefault(name, "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    """Switch usage telemetry and progress bars off; to be called before mlflow is imported.
+
+    A server that is down is noticed in seconds, too: MLflow's own default tries for minutes.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,13 +20,10 @@ from registry.errors import (
     RunNotFound,
     StoreMissing,
 )
-from registry.settings import LEDGER_SUFFIX
+from registry.settings import LEDGER_SUFFIX, without_password
 from registry.stages import Stage
 
 settings.quiet()
-# A server that is down is noticed in seconds; MLflow's own default tries for minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow  # noqa: E402 - the switches above are read while it is imported
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
@@ -224,12 +219,12 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        first = _without_password(str(error.message).strip().splitlines()[0])
+        first = without_password(str(error.message).strip().splitlines()[0])
         if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
-            raise RegistryUnreachable(_without_password(uri), _short(first)) from None
-        raise RegistryRefused(_without_password(uri), first[:200]) from None
+            raise RegistryUnreachable(without_password(uri), _short(first)) from None
+        raise RegistryRefused(without_password(uri), first[:200]) from None
     except SQLAlchemyError as error:
-        raise RegistryUnreachable(_without_password(uri), type(error).__name__) from None
+        raise RegistryUnreachable(without_password(uri), type(error).__name__) from None
 
 
 def load(folder: Path) -> Any:
@@ -265,11 +260,6 @@ def _version(raw: ModelVersion) -> Version:
         created=int(raw.creation_timestamp or 0),
         tags=dict(raw.tags),
     )
-
-
-def _without_password(text: str) -> str:
-    """A text whose addresses have lost the names and passwords they carried."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _short(text: str) -> str:

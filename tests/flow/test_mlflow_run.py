@@ -95,6 +95,22 @@ def test_a_parameter_that_the_estimator_does_not_have_is_named(project: Project)
     assert "train.params.depth is not a parameter of Ridge; it has alpha" in done.stderr
 
 
+def test_a_server_that_is_down_stops_the_pipeline_with_a_sentence(project: Project) -> None:
+    project.edit("train", seed=5)
+    before = _pipeline_files(project)
+    done = project.run("dvc", "repro", code=None, MLFLOW_TRACKING_URI="http://a:b@127.0.0.1:9")
+    project.edit("train", seed=0)
+    assert done.returncode != 0
+    assert (
+        "Error: the MLflow store at http://127.0.0.1:9 does not answer (connection" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    lock = str(project.root / "dvc.lock")
+    assert {k: v for k, v in _pipeline_files(project).items() if k != lock} == {
+        k: v for k, v in before.items() if k != lock and "/train/" not in k
+    }
+
+
 def test_a_run_started_by_hand_carries_its_lineage(project: Project) -> None:
     script = "import mlflow\nwith mlflow.start_run() as r: print(r.info.run_id)"
     run_id = project.run("python", "-c", script).stdout.split()[-1]

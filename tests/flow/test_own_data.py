@@ -125,7 +125,8 @@ print(json.dumps({{
         assert name in {"data-train", "data-valid", "data-holdout"}
         assert (kind, source["md5"]) == ("dvc", found["tags"]["understudy.data_md5"])
         assert digest == source["md5"]
-    assert {"plots/confusion.png", "plots/importance.png"} <= set(found["plots"])
+    drawn = ("roc", "precision_recall", "calibration", "confusion", "importance")
+    assert {f"plots/{name}.png" for name in drawn} <= set(found["plots"])
     assert len(found["kept"]) == 3
     assert found["flavors"] == ["python_function", "sklearn"]
     assert found["format"] == "skops"
