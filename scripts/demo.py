@@ -25,7 +25,7 @@ import yaml
 
 from pipelines import ingest, paths
 from registry.errors import UnderstudyError
-from registry.settings import find_root, quiet, registry_params, tracking_uri
+from registry.settings import find_root, quiet, registry_params
 
 START = time.monotonic()
 SERVER_SECONDS = 90
@@ -182,7 +182,7 @@ def demonstrate() -> None:
     click.secho("\nGo on with:", bold=True)
     click.echo(
         "  source .venv/bin/activate\n"
-        f"  mlflow ui --backend-store-uri {tracking_uri(root)}      # http://127.0.0.1:5000\n"
+        "  mlflow ui                # http://127.0.0.1:5000\n"
         "  understudy status\n"
         "  mlflow run . -e train --env-manager local -P max_iter=50\n"
         f"data.dvc and dvc.lock now name the data through {later}: commit them, or "

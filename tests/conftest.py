@@ -96,16 +96,10 @@ def make_project(
 ) -> Callable[..., Project]:
     """Make a copy of the project with another table: `make_project(params, {"data/a.csv": text})`.
 
-    Every file of the repository is in it but data.dvc and dvc.lock; with `params` None, those are
-    too, as they are committed. Files are versioned with `dvc add` unless `versioned` is False.
+    Every file of the repository is in it but data.dvc and dvc.lock; the files are versioned.
     """
 
-    def make(
-        params: Mapping[str, Any] | None,
-        files: Mapping[str, str | bytes] | None = None,
-        *,
-        versioned: bool = True,
-    ) -> Project:
+    def make(params: Mapping[str, Any], files: Mapping[str, str | bytes]) -> Project:
         root = tmp_path_factory.mktemp("project") / "work"
         root.mkdir()
         listed = subprocess.run(
@@ -122,24 +116,16 @@ def make_project(
         shutil.copy2(migrated, root / "mlflow.db")
         project = Project(root, environment)
         project.run("git", "init", "-q")
-        if params is None:
-            for name in ("data.dvc", "dvc.lock"):
-                shown = subprocess.run(
-                    ["git", "show", f"HEAD:{name}"], cwd=REPOSITORY, capture_output=True, check=True
-                )
-                (root / name).write_bytes(shown.stdout)
-        else:
-            (root / "data.dvc").unlink(missing_ok=True)
-            (root / "dvc.lock").unlink(missing_ok=True)
-            project.params(**params)
-        for name, content in (files or {}).items():
+        (root / "data.dvc").unlink(missing_ok=True)
+        (root / "dvc.lock").unlink(missing_ok=True)
+        project.params(**params)
+        for name, content in files.items():
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         project.commit("start")
-        if files and versioned:
-            project.run("dvc", "add", "-q", "data")
-            project.commit("data")
+        project.run("dvc", "add", "-q", "data")
+        project.commit("data")
         return project
 
     return make
