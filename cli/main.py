@@ -13,6 +13,7 @@ COMMANDS = {
     "promote": "Promote a version to staging or production, through the gates.",
     "rollback": "Go back to the former Production version.",
     "archive": "Take a version out of use.",
+    "repair": "Make MLflow's stages and aliases show what the ledger says.",
 }
 
 

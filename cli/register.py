@@ -35,4 +35,5 @@ def command(
         click.echo(f"{does} version {found.version}; nothing was changed (--dry-run)")
     else:
         click.echo(f"version {found.version} " + ("registered" if found.new else "was there"))
-        options.next_command(f"understudy promote {found.version} --to production")
+        then = f"promote {found.version} --to production" if found.new else "status"
+        options.next_command(f"understudy {then}")

@@ -25,16 +25,16 @@ def command(model: str | None, as_json: bool) -> None:
         return
     state = found.state
     live = f"v{state.production} is in Production" if state.production else "nothing is live"
-    back = f"v{state.former[-1]}" if state.former else "nowhere"
-    click.echo(f"{found.model}: {live}; a rollback would go to {back}\n")
+    back = f"a rollback would go to v{state.former[-1]}" if state.former else "no former version"
+    click.echo(f"{found.model}: {live}; {back}\n")
     click.echo(
         options.table(
             ("version", "stage", "alias", "created (UTC)", "data", "held-out metrics"),
             [_row(found, n) for n in sorted(found.shown.versions, reverse=True)],
         )
     )
-    for sentence in found.differences:
-        click.echo(f"differs: {sentence}", err=True)
+    for difference in found.differences:
+        click.echo(f"differs: {difference.sentence}", err=True)
     options.next_command(_next(found))
 
 
@@ -52,6 +52,8 @@ def _row(found: understudy.Status, number: int) -> tuple[str, ...]:
 
 
 def _next(found: understudy.Status) -> str:
+    if any(difference.mendable for difference in found.differences):
+        return "understudy repair"
     strange = set(found.shown.versions) - set(found.state.stages)
     if strange:
         return f"understudy register --version {min(strange)}"
@@ -88,5 +90,5 @@ def _as_dict(found: understudy.Status) -> dict[str, object]:
             }
             for number, version in sorted(found.shown.versions.items())
         ],
-        "differences": list(found.differences),
+        "differences": [difference.sentence for difference in found.differences],
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipelines.errors import ContractBroken
 from pipelines.params import ColumnRule, DataParams
-from pipelines.schema import Contract, class_names
+from pipelines.schema import Contract, class_names, is_truth
 
 EXAMPLES = 3
 
@@ -25,6 +25,8 @@ def validate(table: pd.DataFrame, contract: Contract, params: DataParams) -> pd.
     for name in used:
         typed[name] = _typed(table[name], name, contract)
         kind = "a date or time" if name == contract.time else "a number"
+        if name in contract.categorical and is_truth(table[name]):
+            violations.append(f"column {name} holds truth values; name it in data.numeric instead")
         failed = typed[name].isna() & table[name].notna()
         if failed.any():
             violations.append(_sentence(table[name], failed, f"not {kind}"))
@@ -39,6 +41,8 @@ def _typed(column: pd.Series[Any], name: str, contract: Contract) -> Any:
         # Mixed forms are parsed value by value; zones are brought to one, UTC.
         moments = pd.to_datetime(column, format="mixed", errors="coerce", utc=True)
         return moments.dt.tz_localize(None)
+    if _is_numeric(name, contract) and is_truth(column):
+        return column.map({True: 1.0, False: 0.0}).astype("float64")
     if _is_numeric(name, contract):
         return pd.to_numeric(column, errors="coerce").astype("float64")
     return class_names(column)

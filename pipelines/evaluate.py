@@ -106,7 +106,9 @@ def main(run_id: str, output: str) -> None:
     for name, value in found.items():
         click.echo(f"{HOLDOUT}/{name} {value:.4f}")
     if output:
-        paths.write_json(root / output / "metrics.json", found)
+        # Six digits: what another processor rounds otherwise is no other result for DVC.
+        rounded = {name: round(value, 6) for name, value in found.items()}
+        paths.write_json(root / output / "metrics.json", rounded)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipelines.errors import ContractBroken, OneClassOnly
@@ -89,8 +90,18 @@ def resolve(table: pd.DataFrame, params: DataParams) -> Contract:
     )
 
 
+def is_truth(column: pd.Series[Any]) -> bool:
+    """Whether a column holds truth values, with or without gaps.
+
+    They are numbers to a model, 1 and 0: a caller sends them as JSON's true and false, which
+    MLflow passes on as numbers, while a category would have to be the text "True".
+    """
+    values = column.dropna()
+    return len(values) > 0 and bool(values.map(lambda v: isinstance(v, bool | np.bool_)).all())
+
+
 def _is_number(column: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return pd.api.types.is_numeric_dtype(column) or is_truth(column)
 
 
 def _is_category(column: pd.Series[Any]) -> bool:

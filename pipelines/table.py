@@ -45,6 +45,8 @@ def _read_one(root: Path, file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, low_memory=False) if csv else pd.read_parquet(file)
     except pd.errors.EmptyDataError:
         raise DataEmpty(_shown(root, file)) from None
+    except UnicodeDecodeError:
+        raise NotATable(_shown(root, file), "it is not UTF-8 text; save it as UTF-8") from None
     except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         why = str(error).strip().splitlines()[0][:160]
         raise NotATable(_shown(root, file), why) from None

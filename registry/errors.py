@@ -85,7 +85,8 @@ class StoreMissing(UnderstudyError):
 
     def __init__(self, uri: str) -> None:
         super().__init__(
-            f"there is no MLflow store at {uri} yet; `dvc repro` makes one with its first run"
+            f"there is no MLflow store at {uri} yet; `dvc repro` makes one with its first run, "
+            "`dvc repro --force` does where DVC remembers runs of a store that is gone"
         )
 
 
@@ -238,7 +239,7 @@ class LostRace(UnderstudyError):
 
     def __init__(self, model: str, wish: str, now: str) -> None:
         super().__init__(
-            f"{wish} of {model} lost to another change made in the same moment; "
+            f"not done: {wish} ({model}), because somebody else changed it in the same moment; "
             f"now {now}; look at `understudy history` and ask again if you still want it"
         )
 

@@ -21,6 +21,11 @@ class Difference:
     stage: Stage | None = None
     alias: str | None = None
 
+    @property
+    def mendable(self) -> bool:
+        """Whether setting a stage or an alias puts it right."""
+        return self.stage is not None or self.alias is not None
+
 
 def differences(state: State, shown: Shown) -> tuple[Difference, ...]:
     """Every stage and alias that is not as the ledger says, in the order to mend them. Pure.

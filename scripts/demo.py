@@ -152,6 +152,7 @@ def demonstrate() -> None:
     say("the data: the version that data.dvc names, written from its source")
     step = first_data_version(root)
     run("python -m pipelines.ingest")
+    run("dvc add --quiet data")  # into DVC's cache, so that there is a way back to it
     say("the pipeline: validate, prepare, train (an MLflow Project run), evaluate, register")
     first = train()
     say(f"version {first} to Production, through the gates")
@@ -186,7 +187,7 @@ def demonstrate() -> None:
         "  understudy status\n"
         "  mlflow run . -e train --env-manager local -P max_iter=50\n"
         f"data.dvc and dvc.lock now name the data through {later}: commit them, or "
-        "`git checkout data.dvc dvc.lock && dvc checkout` goes back."
+        "`git checkout data.dvc && dvc checkout data` goes back."
     )
 
 

@@ -30,6 +30,7 @@ from registry import resolve as _resolve
 from registry.errors import LedgerEmpty, ModelNameRefused, ProjectNotFound, RunNotFound
 from registry.gate import Limits
 from registry.ledger import Numbered
+from registry.projection import Difference
 from registry.promote import Outcome, Wish
 from registry.register import Registered
 from registry.stages import Stage, parse
@@ -48,7 +49,7 @@ class Status:
     state: State
     shown: Shown
     metrics: dict[int, dict[str, float]]
-    differences: tuple[str, ...]
+    differences: tuple[Difference, ...]
 
     @property
     def production(self) -> int | None:
@@ -67,7 +68,7 @@ def status(model: str | None = None) -> Status:
             state,
             shown,
             {number: _metrics(store, v.run_id) for number, v in shown.versions.items()},
-            tuple(d.sentence for d in projection.differences(state, shown)),
+            projection.differences(state, shown),
         )
 
 
@@ -168,6 +169,21 @@ def _metrics(store: Store, run_id: str) -> dict[str, float]:
         return {}
 
 
+def repair(*, model: str | None = None, dry_run: bool = False) -> tuple[str, ...]:
+    """Put stages and aliases back to what the ledger says; returns what differed.
+
+    A version that only MLflow has is left alone. Raises ModelNotFound, LedgerBroken.
+    """
+    name = _name(model)
+    with connect(_root()) as (store, _):
+        found, shown = projection.catch_up(store, name)
+        different = projection.differences(state_of(found), shown)
+        mendable = tuple(d.sentence for d in different if d.mendable)
+        if mendable and not dry_run:
+            projection.project(store, name)
+        return mendable
+
+
 def _root() -> Path | None:
     """The project's folder; None is allowed where the environment names the server."""
     try:
@@ -209,6 +225,7 @@ __all__ = [
     "history",
     "promote",
     "register",
+    "repair",
     "resolve",
     "rollback",
     "status",

@@ -141,7 +141,9 @@ def test_help_of_a_command_says_what_the_list_says_and_gives_an_example(name: st
     for option in ("--model", "--json"):
         assert option in done.stdout
     for option in ("--reason", "--actor", "--dry-run"):
-        assert (option in done.stdout) == (name in CHANGING)
+        # A repair decides nothing: it needs no reason and no actor.
+        changes = name in CHANGING or (name == "repair" and option == "--dry-run")
+        assert (option in done.stdout) == changes
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments: list[str], me
 def test_register_names_the_version_and_the_next_command(shell: Shell) -> None:
     next_line = "next: understudy promote 1 --to production\n"
     assert shell("register", "good").output == f"version 1 registered\n{next_line}"
-    assert shell("register", "good").output == f"version 1 was there\n{next_line}"
+    assert shell("register", "good").output == "version 1 was there\nnext: understudy status\n"
     assert shell.json("register", "better") == {"version": 2, "new": True, "dry_run": False}
     assert shell.json("register", "better") == {"version": 2, "new": False, "dry_run": False}
 
@@ -205,7 +207,7 @@ def test_register_enters_a_version_made_by_other_means(shell: Shell, store: Any)
 
 def test_status_is_a_table_of_versions_the_newest_first(registered: Shell) -> None:
     lines = registered("status").stdout.splitlines()
-    assert lines[:2] == ["m: nothing is live; a rollback would go to nowhere", ""]
+    assert lines[:2] == ["m: nothing is live; no former version", ""]
     head = "version stage alias created (UTC) data held-out metrics"
     assert lines[2].split() == head.split()
     assert [line.split()[:2] for line in lines[3:6]] == [
@@ -578,7 +580,7 @@ def test_of_two_rollbacks_in_the_same_moment_only_one_goes_back(
     assert registered.json("status")["former"] == [1, 2]
     race(monkeypatch)
     assert registered.refused("rollback") == (
-        "rolled back to v2 of m lost to another change made in the same moment; "
+        "not done: rolled back to v2 (m), because somebody else changed it in the same moment; "
         "now v2 is in Production; look at `understudy history` and ask again if you still want it"
     )
     assert registered.json("status")["production"] == 2
@@ -591,7 +593,7 @@ def test_a_rollback_that_lost_the_last_way_back_is_told_that_it_lost(
     for version in ("1", "2"):
         registered("promote", version, "--to", "production")
     race(monkeypatch)
-    assert registered.refused("rollback").startswith("rolled back to v1 of m lost to another")
+    assert registered.refused("rollback").startswith("not done: rolled back to v1 (m)")
     assert registered.json("status")["production"] == 1
     assert registered.json("history")[-1]["actor"] == "faster"
 
@@ -726,3 +728,18 @@ def test_a_process_of_its_own_prints_its_lines_and_none_of_mlflows(
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["ledger_entry"] == 4
     assert registered.json("history")[-1]["actor"] == "ana"
+
+
+def test_a_stage_moved_by_hand_is_shown_and_repaired(registered: Shell) -> None:
+    import mlflow
+
+    registered("promote", "1", "--to", "production")
+    client = mlflow.MlflowClient(registered.tiny.uri, registry_uri=registered.tiny.uri)
+    client.set_registered_model_alias("m", "production", "2")
+    moved = "alias production is v1 by the ledger and shows v2"
+    assert registered("status").stdout.endswith("next: understudy repair\n")
+    assert registered.json("repair", "--dry-run") == {"repaired": [moved], "dry_run": True}
+    assert client.get_model_version_by_alias("m", "production").version == 2
+    assert f"put right: {moved}" in registered("repair").stdout
+    assert client.get_model_version_by_alias("m", "production").version == 1
+    assert "nothing to repair" in registered("repair").stdout

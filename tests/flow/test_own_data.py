@@ -101,6 +101,8 @@ info = mlflow.models.get_model_info(model.model_uri)
 print(json.dumps({{
     "params": dict(run.data.params), "metrics": sorted(run.data.metrics),
     "tags": dict(run.data.tags),
+    "loaded": sorted(p.name for p in __import__("pathlib").Path(
+        mlflow.data.get_source(run.inputs.dataset_inputs[0]).load()).iterdir()),
     "inputs": [(d.name, d.source_type, d.digest, json.loads(d.source)) for d in inputs],
     "plots": [f.path for f in client.list_artifacts(run.info.run_id, "plots")],
     "kept": [f.path for f in client.list_artifacts(run.info.run_id, "understudy")],
@@ -121,6 +123,7 @@ print(json.dumps({{
         assert found["tags"][f"understudy.{key}"]
     assert found["tags"]["understudy.data_md5"] in pointer
     assert found["tags"]["understudy.git_dirty"] == "false"
+    assert found["loaded"] == ["wine.csv"]
     for name, kind, digest, source in found["inputs"]:
         assert name in {"data-train", "data-valid", "data-holdout"}
         assert (kind, source["md5"]) == ("dvc", found["tags"]["understudy.data_md5"])

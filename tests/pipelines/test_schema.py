@@ -56,8 +56,8 @@ def test_columns_that_params_does_not_name_get_their_parts() -> None:
         key=range(ROWS),
     )
     found = schema.resolve(rows, params(ignore=["key"]))
-    assert found.numeric == ("number", "count")
-    assert found.categorical == ("colour", "flag", "grade", "note")
+    assert found.numeric == ("number", "count", "flag")
+    assert found.categorical == ("colour", "grade", "note")
     assert found.left_out == ("moment", "key")
     assert (found.target, found.time, found.inferred) == ("label", "when", True)
 
@@ -330,3 +330,14 @@ def test_a_bound_on_a_categorical_column_is_refused_as_a_wrong_rule() -> None:
 def test_dates_may_vary_in_their_form() -> None:
     rows = table(when=["2024-01-01", "2024-01-02 10:00"] * 10)
     assert validate(rows)["when"].nunique() == 2
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_truth_values_are_one_and_zero_as_a_caller_sends_them(gap: bool) -> None:
+    flags = [True, None if gap else False] * 10
+    rows = table(flag=pd.Series(flags, dtype=object if gap else bool))
+    typed = validate(rows)
+    assert typed["flag"].dropna().unique().tolist() == ([1.0] if gap else [1.0, 0.0])
+    assert violations(rows, categorical=["colour", "flag"]) == (
+        "column flag holds truth values; name it in data.numeric instead",
+    )

@@ -1,6 +1,6 @@
-"""First command of stage train: the tracking server answers, or a sentence says that it does not.
+"""First command of stage train: refuses with a sentence what the second, `mlflow run`, cannot do.
 
-`mlflow run`, the second, would end in a page of traces.
+That one opens a run before our code is asked, and shows a page of traces for a server that is down.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import urllib.request
 
 import click
 
+from pipelines import model, paths
+from pipelines.params import all_params
+from pipelines.schema import Contract
 from registry.console import Command
 from registry.errors import RegistryUnreachable
 from registry.settings import find_root, tracking_uri, without_password
@@ -19,8 +22,15 @@ SECONDS = 10
 
 @click.command(cls=Command)
 def main() -> None:
-    """Ask the tracking server for its health; a database needs no asking."""
-    uri = tracking_uri(find_root())
+    """Build the estimator and ask the tracking server for its health."""
+    root = find_root()
+    contract = Contract.read(paths.need(root, paths.CONTRACT, "validate"))
+    model.build(contract, all_params(root).train)
+    reach(tracking_uri(root))
+
+
+def reach(uri: str) -> None:
+    """Raises RegistryUnreachable if a server does not answer; a database needs no asking."""
     if not uri.startswith(("http://", "https://")):
         return
     try:
