@@ -29,7 +29,7 @@ def command(model: str | None, as_json: bool) -> None:
             w.entry.time.replace("+00:00", "Z"),
             w.entry.actor,
             describe(w.entry.kind, w.entry.version, w.entry.target),
-            w.entry.reason,
+            " ".join(w.entry.reason.split()),
         )
         for w in found
     ]

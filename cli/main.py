@@ -13,7 +13,14 @@ COMMANDS = {
     "promote": "Promote a version to staging or production, through the gates.",
     "rollback": "Go back to the former Production version.",
     "archive": "Take a version out of use.",
+    "approve": "Vouch for a version on its way to Production.",
+    "adopt": "Take over what was moved by hand in MLflow, through the gates.",
     "repair": "Make MLflow's stages and aliases show what the ledger says.",
+    "lineage": "Where a version came from and where it has been.",
+    "diff": "What changed from one version to another.",
+    "reproduce": "Make a version again from its record, and compare.",
+    "verify": "Check the chain, all artifacts, stages and aliases.",
+    "key": "Make a key to sign ledger entries with.",
 }
 
 

@@ -19,10 +19,14 @@ from registry.console import Command
     required=True,
     help="The stage; the version that holds it now is archived.",
 )
+@options.override
+@options.report
 @options.changing
 def command(
     version: int,
     to: str,
+    override: tuple[str, ...],
+    report: str | None,
     model: str | None,
     reason: str,
     actor: str | None,
@@ -30,8 +34,18 @@ def command(
     as_json: bool,
 ) -> None:
     """Promote VERSION through the gates of params.yaml."""
-    done = understudy.promote(
-        version, to=to, model=model, reason=reason, actor=actor, dry_run=dry_run
+    done = options.reported(
+        report,
+        lambda: understudy.promote(
+            version,
+            to=to,
+            override=override,
+            model=model,
+            reason=reason,
+            actor=actor,
+            dry_run=dry_run,
+            say=options.progress(as_json),
+        ),
     )
     then = (
         f"mlflow models serve -m models:/{done.plan.model}/Production --env-manager local"

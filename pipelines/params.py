@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from registry.problems import METRICS, Problem
-from registry.settings import Section, check_section, read_params, read_section
+from registry.sections import Section
+from registry.settings import check_section, read_params, read_section
 
 
 def class_name(value: Any) -> str:

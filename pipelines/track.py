@@ -210,8 +210,16 @@ class _Named:
         mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
-def keep(folder_record: record.Record, *, holdout: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """Log what gates and monitoring need of this run (registry.record)."""
+def keep(
+    folder_record: record.Record,
+    *,
+    holdout: pd.DataFrame,
+    reference: pd.DataFrame,
+    origin: record.Origin | None = None,
+) -> None:
+    """Log what gates, monitoring and reproduction need of this run (registry.record)."""
     with tempfile.TemporaryDirectory() as folder:
         record.write(Path(folder), folder_record, holdout=holdout, reference=reference)
+        if origin is not None:
+            mlflow.set_tag(record.ORIGIN_TAG, record.write_origin(Path(folder), origin))
         mlflow.log_artifacts(folder, record.FOLDER)

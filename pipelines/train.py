@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 from sklearn.pipeline import Pipeline
 
-from pipelines import model, paths, track
+from pipelines import model, origin, paths, track
 from pipelines.errors import FitFailed
 from pipelines.named_answers import NamedAnswers
 from pipelines.obtain import prepared
@@ -24,7 +24,7 @@ from pipelines.split import HOLDOUT, TRAIN, VALID
 from registry import metrics
 from registry.console import Command
 from registry.errors import ParamsInvalid
-from registry.record import Record
+from registry.record import ANSWER, Record
 from registry.settings import find_root, load_yaml
 
 
@@ -79,6 +79,8 @@ def train(root: Path, params: AllParams) -> str:
     record = about(contract, params)
     model.build(contract, params.train)  # refuses what cannot work before a run is opened
     with track.run(root) as run_id:
+        # First of all: the working copy may change while a long fit runs.
+        made_from = origin.gather(root, params, parts, track.requirements(params.train.packages))
         track.params(
             {
                 "data": params.data.model_dump(),
@@ -101,8 +103,13 @@ def train(root: Path, params: AllParams) -> str:
             min(params.evaluate.reference_rows, len(both)), random_state=params.train.seed
         ).reset_index(drop=True)
         answers = pd.DataFrame(answer(final, contract, sample))
-        answers.columns = [f"answer.{c}" if c != 0 else "answer.prediction" for c in answers]
-        track.keep(record, holdout=parts[HOLDOUT], reference=pd.concat([sample, answers], axis=1))
+        answers.columns = [f"{ANSWER}{c if c != 0 else 'prediction'}" for c in answers]
+        track.keep(
+            record,
+            holdout=parts[HOLDOUT],
+            reference=pd.concat([sample, answers], axis=1),
+            origin=made_from,
+        )
         track.lock(root)
     return run_id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 # MLflow writes this file beside the model's own whenever it is downloaded by name and version.
@@ -15,18 +16,28 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def of_folder(folder: Path) -> str:
-    """SHA-256 over lines `HASH  RELATIVE/PATH`, sorted by path, of every file below `folder`.
-
-    The form is that of `sha256sum`, so that anyone can check it without this program.
-    """
-    files = sorted(
+def manifest(folder: Path) -> dict[str, str]:
+    """The hash of every file below `folder`, by relative path, sorted by path."""
+    names = sorted(
         name
         for p in folder.rglob("*")
         if p.is_file() and (name := p.relative_to(folder).as_posix()) not in _NOT_OF_THE_MODEL
     )
-    manifest = "".join(_line(of_file(folder / name), name) for name in files)
-    return hashlib.sha256(manifest.encode()).hexdigest()
+    return {name: of_file(folder / name) for name in names}
+
+
+def of_manifest(files: Mapping[str, str]) -> str:
+    """SHA-256 over lines `HASH  RELATIVE/PATH`, sorted by path.
+
+    The form is that of `sha256sum`, so that anyone can check it without this program.
+    """
+    lines = "".join(_line(files[name], name) for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def of_folder(folder: Path) -> str:
+    """The digest of every file below `folder`: `of_manifest` of its manifest."""
+    return of_manifest(manifest(folder))
 
 
 def _line(digest: str, name: str) -> str:

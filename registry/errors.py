@@ -12,6 +12,8 @@ UnderstudyError
 │   ├── ModelNotFound
 │   ├── VersionNotFound
 │   ├── VersionNotEntered
+│   ├── VersionGone
+│   ├── ModelGone
 │   ├── LedgerEmpty
 │   ├── RunNotFound
 │   └── NothingInStage
@@ -20,13 +22,31 @@ UnderstudyError
 │   ├── VersionArchived
 │   ├── VersionLive
 │   ├── NoFormerVersion
-│   └── NeverInProduction
+│   ├── NeverInProduction
+│   ├── ApprovalRefused
+│   ├── ApprovalsMissing
+│   └── AutomationRefused
 ├── GateRefused
+├── UnknownGate
+├── OverrideRefused
+├── NotReproducible
+│   ├── CommitUnknown
+│   ├── DiffMissing
+│   ├── DiffRefused
+│   ├── RecordAltered
+│   ├── DataUnobtainable
+│   ├── EnvironmentFailed
+│   └── PipelineFailed
+├── FolderTaken
+├── ToleranceRefused
 ├── LostRace
+├── Unfinished
 ├── LedgerBroken
 ├── ModelNameRefused
+├── ActorRefused
 ├── NotText
-└── ReasonTooLong
+├── ReasonTooLong
+└── KeyRefused
 """
 
 from __future__ import annotations
@@ -134,6 +154,27 @@ class VersionNotEntered(NotFound):
         )
 
 
+class VersionGone(NotFound):
+    """The ledger has the version, MLflow has it no more."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of {model} is in the ledger and was deleted from MLflow; "
+            "it cannot be used again, `understudy status` shows what there is"
+        )
+
+
+class ModelGone(NotFound):
+    """The ledger is there, the registered model was deleted."""
+
+    def __init__(self, model: str, entries: int) -> None:
+        super().__init__(
+            f"registered model {model!r} was deleted from MLflow, and its ledger still has "
+            f"{entries} entries; restore the store's backup, or begin again under another name "
+            "(registry.model of params.yaml)"
+        )
+
+
 class LedgerEmpty(NotFound):
     """MLflow has the model, and nothing was ever decided of it."""
 
@@ -222,16 +263,149 @@ class NeverInProduction(IllegalMove):
         )
 
 
+class ApprovalRefused(IllegalMove):
+    """An approval by somebody whose approval says nothing."""
+
+    def __init__(self, model: str, version: int, actor: str, why: str) -> None:
+        super().__init__(f"{actor} cannot approve version {version} of {model}: {why}")
+
+
+class ApprovalsMissing(IllegalMove):
+    """A promotion that too few have approved."""
+
+    def __init__(self, model: str, version: int, needed: int, by: Sequence[str]) -> None:
+        have = f"{len(by)} ({', '.join(by)})" if by else "none"
+        super().__init__(
+            f"version {version} of {model} needs {needed} approvals by others than who promotes, "
+            f"trained or registered it, and has {have}; `understudy approve {version}` gives one"
+        )
+
+
+class AutomationRefused(IllegalMove):
+    """A program asked for what only a person may."""
+
+    def __init__(self, actor: str, wish: str, why: str) -> None:
+        super().__init__(f"{actor} may not do this ({wish}): {why}")
+
+
 class GateRefused(UnderstudyError):
     """A promotion that a gate refused; nothing was changed."""
 
-    def __init__(self, model: str, version: int, failures: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        failures: Sequence[str],
+        report: str = "",
+        page: str = "",
+    ) -> None:
         self.failures = tuple(failures)
+        self.page = page
         super().__init__(
             f"version {version} of {model} was not promoted: "
             + "; ".join(failures)
             + "; nothing was changed"
+            + (f"; the report is {report} in its run" if report else "")
         )
+
+
+class UnknownGate(UnderstudyError):
+    """An override of a gate that does not exist."""
+
+    def __init__(self, name: str, gates: Iterable[str]) -> None:
+        super().__init__(f"there is no gate {name[:80]!r}; there are {', '.join(gates)}")
+
+
+class OverrideRefused(UnderstudyError):
+    """An override without a reason, or by a program."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"a gate is not overridden: {why}")
+
+
+class NotReproducible(UnderstudyError):
+    """A version that could not be made again, so that nothing can be said of it."""
+
+
+class CommitUnknown(NotReproducible):
+    """The repository does not hold the commit of a version."""
+
+    def __init__(self, commit: str) -> None:
+        super().__init__(
+            f"commit {commit} is not in this repository; `git fetch` may bring it, or work in the "
+            "repository that the version was trained in"
+            if commit
+            else "the record of the version names no commit, so its code cannot be found"
+        )
+
+
+class DiffMissing(NotReproducible):
+    """A version of uncommitted code that was not kept."""
+
+    def __init__(self, version: int, commit: str) -> None:
+        super().__init__(
+            f"version {version} was trained with uncommitted changes on commit {commit[:12]}, and "
+            "they were not kept with its run; what was trained cannot be known; "
+            "commit before you train, or keep large files out of git with .gitignore"
+        )
+
+
+class DiffRefused(NotReproducible):
+    """Kept changes that do not fit their commit."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the changes kept with the run do not apply to its commit: {why}")
+
+
+class RecordAltered(NotReproducible):
+    """What a run kept is not what the ledger was told of it."""
+
+    def __init__(self, version: int, run: str) -> None:
+        super().__init__(
+            f"what the run of version {version} keeps of its origin is not what the ledger has "
+            f"the hash of; nothing of it was run; compare the artifacts of run {run} with a backup"
+        )
+
+
+class DataUnobtainable(NotReproducible):
+    """The data version is nowhere to be had."""
+
+    def __init__(self, md5: str, tried: Sequence[str]) -> None:
+        super().__init__(
+            f"data version {md5 or '(none)'} cannot be had: {'; '.join(tried)}; "
+            "bring it into DVC's cache with `dvc add` or `dvc fetch`, or configure the remote"
+        )
+
+
+class EnvironmentFailed(NotReproducible):
+    """The environment of a version could not be built."""
+
+    def __init__(self, step: str, why: str) -> None:
+        super().__init__(f"the environment of the version cannot be built: {step}: {why}")
+
+
+class PipelineFailed(NotReproducible):
+    """The pipeline of a version did not run to its end."""
+
+    def __init__(self, step: str, why: str) -> None:
+        super().__init__(
+            f"the version could not be made again, {step} failed: {why}; "
+            "`--keep FOLDER` keeps the whole log"
+        )
+
+
+class FolderTaken(UnderstudyError):
+    """A folder to write to that has something in it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is not an empty folder; name another one, or one to be made")
+
+
+class ToleranceRefused(UnderstudyError):
+    """A tolerance that nothing can be held against."""
+
+    def __init__(self, tolerance: float) -> None:
+        super().__init__(f"the tolerance is {tolerance:g}; it must be a finite number from 0 up")
 
 
 class LostRace(UnderstudyError):
@@ -242,6 +416,21 @@ class LostRace(UnderstudyError):
             f"not done: {wish} ({model}), because somebody else changed it in the same moment; "
             f"now {now}; look at `understudy history` and ask again if you still want it"
         )
+
+
+class Unfinished(UnderstudyError):
+    """The store failed after a decision was sent to it; `number` where its entry counts."""
+
+    def __init__(self, model: str, wish: str, why: str, number: int | None = None) -> None:
+        self.number = number
+        done = (
+            f"{wish} ({model}) was sent and not confirmed; `understudy history` says whether it "
+            "counts"
+            if number is None
+            else f"{wish} ({model}) counts, as entry {number} of the ledger, and MLflow does not "
+            "show it yet; the next command, or `understudy repair`, finishes it"
+        )
+        super().__init__(f"{done}; {why.replace('nothing was changed here; ', '')}")
 
 
 class LedgerBroken(UnderstudyError):
@@ -259,6 +448,16 @@ class ModelNameRefused(UnderstudyError):
         super().__init__(f"{model[:80]!r} cannot be a model's name: {why}")
 
 
+class ActorRefused(UnderstudyError):
+    """A name that nobody can be known by."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the actor {why}; name one with --actor or UNDERSTUDY_ACTOR, at most 200 characters "
+            "in one line"
+        )
+
+
 class NotText(UnderstudyError):
     """An actor or a reason that cannot be written down."""
 
@@ -274,3 +473,10 @@ class ReasonTooLong(UnderstudyError):
             f"the reason has {length:,} characters, at most {limit:,} are kept; "
             "put the long text where it can be linked"
         )
+
+
+class KeyRefused(UnderstudyError):
+    """A signing key that is missing, unreadable, or somebody else's."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the entry cannot be signed: {why}; `understudy key --help` says how")

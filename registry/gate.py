@@ -1,24 +1,39 @@
-"""May this version go to Production? Numbers and limits in, a verdict out. Pure."""
+"""May this version go to Production? What each gate said, and what that comes to. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from registry.metrics import Metric
+from registry.sections import GATES, GateParams
+from registry.stages import Stage
+
+TO_STAGING = ("location", "intact", "loads")
+"""The gates on the way to Staging; on the way to Production it is all of them."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One gate's verdict; `value` and `limit` in the metric's unit, None where none applies."""
+    """One gate's verdict; `value` and `limit` in the gate's unit, None where none applies."""
 
     name: str
     passed: bool
     sentence: str
     value: float | None = None
     limit: float | None = None
+    overridden: bool = False
+    """Whether it refused and somebody, with a reason, did not want that to count."""
+    skipped: bool = False
+    """Whether params.yaml keeps it from being asked."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Its numbers by name, for the ledger: a few hundred values at the most, all JSON."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the version stays where it is because of this gate."""
+        return not self.passed and not self.overridden
 
 
 @dataclass(frozen=True)
@@ -29,13 +44,13 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """True when no gate refused."""
-        return all(check.passed for check in self.checks)
+        """True when no gate refused, or every refusal was overridden."""
+        return not any(check.refused for check in self.checks)
 
     @property
     def failures(self) -> tuple[str, ...]:
         """`gate NAME: sentence` for each gate that refused."""
-        return tuple(f"gate {c.name}: {c.sentence}" for c in self.checks if not c.passed)
+        return tuple(f"gate {c.name}: {c.sentence}" for c in self.checks if c.refused)
 
     def as_dict(self) -> dict[str, Any]:
         """For the ledger and for --json."""
@@ -43,82 +58,72 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What params.yaml allows: the worst accepted value, and how much worse than Production."""
+class Latency:
+    """Medians of warm calls through the scoring server, in milliseconds."""
 
-    floor: float | None = None
-    margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What was measured on the candidate's held-out rows; `problems` says what could not be."""
-
-    metric: Metric
-    candidate: float | None
-    champion: float | None = None
-    champion_version: int | None = None
-    problems: Mapping[str, str] | None = None
+    single_ms: float
+    """One row."""
+    batch_ms: float
+    """100 rows."""
+    calls: int
 
 
-def loads(problem: str | None) -> Check:
-    """The artifact loads and predicts its own input example."""
-    sentence = problem or "the artifact loads and predicts its own input example"
-    return Check("loads", problem is None, sentence)
+def on_the_way_to(stage: Stage) -> tuple[str, ...]:
+    """The gates that apply, in the order in which they are asked."""
+    return GATES if stage is Stage.PRODUCTION else TO_STAGING
 
 
-def floor(trial: Trial, limits: Limits) -> Check:
-    """The metric on the held-out rows is not beyond the worst accepted value."""
-    metric, value, limit = trial.metric, trial.candidate, limits.floor
-    if value is None or not math.isfinite(value):
-        return Check("floor", False, _problem(trial, "candidate"), None, limit)
-    if limit is None:
-        sentence = f"{metric.name} {value:.4f}; params.yaml sets no gate.floor"
-        return Check("floor", True, sentence, value)
-    passed = metric.at_least(value, limit)
-    relation = "is within" if passed else f"is {metric.worse_word}"
-    number, bound = _shown(value, limit)
-    sentence = f"{metric.name} {number} {relation} the limit {bound}"
-    return Check("floor", passed, sentence, value, limit)
+def skipped(name: str) -> Check:
+    """A gate that params.yaml skips."""
+    return Check(name, True, "params.yaml skips it (gate.skip)", skipped=True)
 
 
-def not_worse(trial: Trial, limits: Limits) -> Check:
-    """The metric is not worse than Production's on the same rows by more than the margin."""
-    metric, value, champion = trial.metric, trial.candidate, trial.champion
-    if trial.champion_version is None:
-        return Check("not_worse", True, "there is no Production version to compare with", value)
-    if value is None or champion is None or not math.isfinite(value + champion):
-        who = "candidate" if value is None or not math.isfinite(value) else "champion"
-        return Check("not_worse", False, _problem(trial, who))
-    limit = metric.worsened(champion, limits.margin)
-    passed = metric.at_least(value, limit)
-    relation = "is not" if passed else "is"
-    number, bound, rival = _shown(value, limit, champion)
-    sentence = (
-        f"{metric.name} {number} {relation} {metric.worse_word} the limit {bound}: "
-        f"Production v{trial.champion_version} has {rival} on the same rows, "
-        f"margin {limits.margin:g}"
+def verdict(checks: Iterable[Check], overrides: Collection[str] = ()) -> Verdict:
+    """All checks in the order of the gates; a refusal that is overridden says so and stays."""
+    found = sorted(checks, key=lambda check: GATES.index(check.name))
+    return Verdict(
+        tuple(replace(c, overridden=not c.passed and c.name in overrides) for c in found)
     )
-    return Check("not_worse", passed, sentence, value, limit)
 
 
-def _shown(*numbers: float) -> list[str]:
-    """Four digits, or as many as it takes for different numbers to look different."""
-    texts: list[str] = []
-    for digits in range(4, 17):
-        texts = [f"{n:.{digits}f}" for n in numbers]
-        if len(set(texts)) == len(set(numbers)):
-            break
-    return texts
+def loads(problem: str | None, manager: str = "local") -> Check:
+    """The artifact loads and predicts its own input example."""
+    where = "" if manager == "local" else f" in an environment of its own, made by {manager}"
+    sentence = problem or f"the artifact loads and predicts its own input example{where}"
+    return Check("loads", problem is None, sentence, detail={"environment": manager})
 
 
-def _problem(trial: Trial, who: str) -> str:
-    return (trial.problems or {}).get(who, f"the {who} was not scored")
+def serves(problem: str | None, manager: str, seconds: float | None) -> Check:
+    """The scoring server answers the input example; `seconds` is how long it took to start."""
+    detail = {"environment": manager, "seconds": _round(seconds)}
+    if problem is not None:
+        return Check("serves", False, problem, detail=detail)
+    sentence = f"`mlflow models serve --env-manager {manager}` answers the input example"
+    after = f", {seconds:.1f} s after its start" if seconds is not None else ""
+    return Check("serves", True, sentence + after, detail=detail)
 
 
-def decide(load_problem: str | None, trial: Trial | None, limits: Limits) -> Verdict:
-    """All gates on the way to a stage; without a trial only the first applies (Staging)."""
-    checks = [loads(load_problem)]
-    if trial is not None:
-        checks += [floor(trial, limits), not_worse(trial, limits)]
-    return Verdict(tuple(checks))
+def latency(measured: Latency | str, limits: GateParams) -> Check:
+    """Neither call is slower than its limit; `measured` is a sentence where there is nothing."""
+    if isinstance(measured, str):
+        return Check("latency", False, measured)
+    single, batch = measured.single_ms, measured.batch_ms
+    calls = (
+        ("one row", single, limits.single_ms, "single_ms"),
+        ("100 rows", batch, limits.batch_ms, "batch_ms"),
+    )
+    slow = [limit is not None and took > limit for _, took, limit, _ in calls]
+    sentence = ", ".join(
+        f"{what} in {took:.1f} ms" + (f" (limit {limit:g} ms)" if limit is not None else "")
+        for what, took, limit, _ in calls
+    )
+    unset = [f"gate.{key}" for _, _, limit, key in calls if limit is None]
+    if unset:
+        sentence += f"; params.yaml sets no {' and no '.join(unset)}"
+    detail = {"single_ms": _round(single), "batch_ms": _round(batch), "calls": measured.calls}
+    _, took, limit, _ = calls[slow.index(True)] if any(slow) else calls[0]
+    return Check("latency", not any(slow), sentence, _round(took), limit, detail=detail)
+
+
+def _round(value: float | None) -> float | None:
+    return round(value, 3) if value is not None and math.isfinite(value) else None

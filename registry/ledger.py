@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from registry.errors import LedgerBroken
@@ -32,25 +33,51 @@ class Entry:
     """Hash of the entry before; GENESIS for the first."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 over the canonical JSON of everything above, hexadecimal."""
-        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()
+        return _sha256(canonical(self.as_dict()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name; nothing is copied."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a program decided, not a person."""
+        return is_automatic(self.actor)
 
     @property
     def sentence(self) -> str:
         """What a person reads in the MLflow UI and in `understudy history`."""
-        tail = f": {self.reason}" if self.reason else ""
+        # A description is one printable line, whatever was typed.
+        reason = " ".join("".join(c if c.isprintable() else " " for c in self.reason).split())
+        tail = f": {reason}" if reason else ""
         return f"{describe(self.kind, self.version, self.target)} by {self.actor}{tail}"
 
 
+_FIELDS = tuple(f.name for f in fields(Entry))
+
+AUTOMATIC = "auto:"
+"""How the name of an actor begins that is a program."""
+
+
+def is_automatic(actor: str) -> bool:
+    """Whether this is a program's name; blanks and capitals do not make it a person's."""
+    return actor.strip().casefold().startswith(AUTOMATIC)
+
+
 def describe(kind: str, version: int, target: Stage) -> str:
-    """Name a transition in words, e.g. `v4 to Production`."""
-    if kind == "register":
-        return f"v{version} registered"
-    if kind == "rollback":
-        return f"rolled back to v{version}"
-    return f"v{version} to {target}" if target is not Stage.ARCHIVED else f"v{version} archived"
+    """What an entry does, in words, e.g. `v4 to Production`."""
+    words = {
+        "register": f"v{version} registered",
+        "rollback": f"rolled back to v{version}",
+        "approve": f"v{version} approved",
+        "reproduce": f"v{version} reproduced",
+        "adopt": f"v{version} adopted in {target}",
+    }
+    archived = f"v{version} archived" if target is Stage.ARCHIVED else ""
+    return words.get(kind) or archived or f"v{version} to {target}"
 
 
 def canonical(value: object) -> str:
@@ -60,22 +87,83 @@ def canonical(value: object) -> str:
     )
 
 
-def render(entry: Entry) -> str:
-    """The text kept in the registry: the entry and its own hash."""
-    return canonical({**asdict(entry), "hash": entry.hash})
+@dataclass(frozen=True)
+class Signature:
+    """Ed25519 over an entry's hash; both parts in base64."""
+
+    key: str
+    """The public key."""
+    value: str
 
 
-def parse(text: str) -> Entry:
+def render(entry: Entry, signature: Signature | None = None) -> str:
+    """The text kept in the registry: the entry, its own hash, and its signature if it has one."""
+    raw = {**entry.as_dict(), "hash": entry.hash}
+    if signature is not None:
+        raw["signature"] = {"key": signature.key, "value": signature.value}
+    return canonical(raw)
+
+
+def parse_signed(text: str) -> tuple[Entry, Signature | None]:
     """Read back what `render` wrote. Raises ValueError with the reason if it cannot be true."""
     try:
         raw = json.loads(text)
-        claimed = raw.pop("hash")
-        entry = Entry(**{**raw, "source": Stage(raw["source"]), "target": Stage(raw["target"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        entry, signature, claimed = _build(raw)
+        body = canonical(raw)
+    except _UNREADABLE as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from None
-    if entry.hash != claimed or render(entry) != text:
+    rest = _without(text, f'"hash":"{claimed}",')
+    if signature is not None:
+        rest = _without(rest, f'"signature":{canonical(vars(signature))},')
+    if rest != body or _sha256(body) != claimed:
         raise ValueError("its content does not match its hash")
-    return entry
+    return entry, signature
+
+
+def _without(text: str, piece: str) -> str:
+    """A text without the last occurrence of a piece; rendering it all again takes twice as long."""
+    at = text.rfind(piece)
+    return text[:at] + text[at + len(piece) :] if at >= 0 else text
+
+
+def as_it_reads(text: str) -> Entry | None:
+    """An entry that need not match its hash, with the hash it claims; None if it is none at all.
+
+    For saying what is wrong with it and going on; nothing may be decided by it.
+    """
+    try:
+        return _build(json.loads(text))[0]
+    except _UNREADABLE:
+        return None
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def _build(raw: Any) -> tuple[Entry, Signature | None, str]:
+    """Entry, signature and claimed hash; takes the latter two out of `raw`."""
+    claimed = str(raw.pop("hash"))
+    signed = raw.pop("signature", None)
+    entry = Entry(**{**raw, "source": Stage(raw["source"]), "target": Stage(raw["target"])})
+    texts = (entry.kind, entry.model, entry.actor, entry.reason, entry.time, entry.prev)
+    if (
+        len(raw) != len(_FIELDS)
+        or type(entry.version) is not int
+        or not all(isinstance(text, str) for text in texts)
+        or not isinstance(entry.evidence, dict)
+    ):
+        raise TypeError
+    entry.__dict__["hash"] = claimed  # computing it again is half the work of a replay
+    return entry, Signature(**signed) if signed is not None else None, claimed
+
+
+def parse(text: str) -> Entry:
+    """The entry alone. Raises ValueError."""
+    return parse_signed(text)[0]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -84,6 +172,7 @@ class Numbered:
 
     number: int
     entry: Entry
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True)
@@ -98,34 +187,44 @@ class Replay:
         """Hash of the last entry that counts; GENESIS when there is none."""
         return self.winners[-1].entry.hash if self.winners else GENESIS
 
+    @property
+    def last(self) -> int:
+        """The highest number seen; 0 when there is none."""
+        return max((n[-1].number for n in (self.winners, self.losers) if n), default=0)
+
     def won(self, number: int) -> bool:
         """Whether the entry of that number counts."""
-        return any(w.number == number for w in self.winners)
+        return any(w.number == number for w in reversed(self.winners))
+
+    def about(self, version: int, kind: str) -> Numbered | None:
+        """The last entry of that kind that counts for a version, or None."""
+        found = (w for w in reversed(self.winners) if w.entry.version == version)
+        return next((w for w in found if w.entry.kind == kind), None)
 
 
-def replay(model: str, texts: Iterable[tuple[int, str]]) -> Replay:
-    """Walk (number, text) pairs in the order of their numbers.
+def replay(model: str, texts: Iterable[tuple[int, str]], after: Replay | None = None) -> Replay:
+    """Walk (number, text) pairs in the order of their numbers, going on from `after`.
 
     An entry counts when its `prev` is the head at that point. One that names an earlier head
     lost a race and is passed over. Anything else cannot come about by appending, and raises
     LedgerBroken with the number of the entry.
     """
-    winners: list[Numbered] = []
-    losers: list[Numbered] = []
-    head, seen = GENESIS, {GENESIS}
+    before = after or Replay()
+    winners, losers = list(before.winners), list(before.losers)
+    head, seen = before.head, {GENESIS, *(w.entry.hash for w in before.winners)}
     for number, text in sorted(texts):
         try:
-            entry = parse(text)
+            entry, signature = parse_signed(text)
         except ValueError as error:
             raise LedgerBroken(model, number, str(error)) from None
         if entry.model != model:
             raise LedgerBroken(model, number, f"it speaks of another model, {entry.model!r}")
         if entry.prev == head:
-            winners.append(Numbered(number, entry))
+            winners.append(Numbered(number, entry, signature))
             head = entry.hash
             seen.add(head)
         elif entry.prev in seen:
-            losers.append(Numbered(number, entry))
+            losers.append(Numbered(number, entry, signature))
         else:
             raise LedgerBroken(
                 model, number, "the entry it follows is missing; one was removed or replaced"

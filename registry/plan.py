@@ -7,6 +7,7 @@ from typing import Any
 
 from registry.errors import (
     AlreadyInStage,
+    ApprovalRefused,
     IllegalMove,
     NeverInProduction,
     NoFormerVersion,
@@ -14,9 +15,9 @@ from registry.errors import (
     VersionLive,
     VersionNotFound,
 )
-from registry.ledger import Entry, describe
+from registry.ledger import Entry, describe, is_automatic
 from registry.stages import Stage
-from registry.state import State
+from registry.state import State, same
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,40 @@ def archive(state: State, model: str, version: int) -> Plan:
     if source is Stage.ARCHIVED and version not in state.former:
         raise AlreadyInStage(model, version, Stage.ARCHIVED)
     return _plan(state, model, "archive", version, Stage.ARCHIVED)
+
+
+def approve(state: State, model: str, version: int, actor: str) -> Plan:
+    """One more who vouches for a version; nobody vouches for what is their own."""
+    stage = _stage(state, model, version)
+    if stage is Stage.PRODUCTION:
+        raise AlreadyInStage(model, version, stage)
+    if is_automatic(actor):
+        raise ApprovalRefused(model, version, actor, "a program approves nothing")
+    if same(actor) in map(same, state.makers.get(version, ())):
+        raise ApprovalRefused(model, version, actor, "who trained or registered it cannot")
+    if same(actor) in map(same, state.approvals.get(version, ())):
+        raise ApprovalRefused(model, version, actor, "they approved it before")
+    return _plan(state, model, "approve", version, stage)
+
+
+def adopt(state: State, model: str, version: int, seen: Stage) -> Plan:
+    """Make a move that was made by hand in MLflow the ledger's own."""
+    source = _stage(state, model, version)
+    if source is seen:
+        raise AlreadyInStage(model, version, f"{seen}, by the ledger as in MLflow")
+    if source is Stage.PRODUCTION:
+        raise VersionLive(model, version, f"moved to {seen}")
+    if seen is Stage.NONE:
+        raise IllegalMove(
+            f"MLflow shows version {version} of {model} in no stage, and that cannot be adopted; "
+            "`understudy repair` puts it back"
+        )
+    return _plan(state, model, "adopt", version, seen)
+
+
+def note(state: State, model: str, kind: str, version: int) -> Plan:
+    """A finding about a version, which moves nothing."""
+    return _plan(state, model, kind, version, _stage(state, model, version))
 
 
 def _stage(state: State, model: str, version: int) -> Stage:

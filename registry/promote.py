@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry import gate, ledger, plan, projection, trial
+from registry import automation, ledger, plan, projection, turn
 from registry.errors import (
+    ActorRefused,
     GateRefused,
     IllegalMove,
     LostRace,
     NotText,
+    OverrideRefused,
     ReasonTooLong,
+    RegistryRefused,
+    RegistryUnreachable,
+    Unfinished,
+    UnknownGate,
+    VersionGone,
     VersionNotEntered,
     VersionNotFound,
 )
-from registry.gate import Limits, Verdict
-from registry.ledger import Replay
+from registry.gate import Verdict
+from registry.judge import Case, Judgement, judge
+from registry.ledger import Entry, Replay, Signature
 from registry.plan import Plan
+from registry.sections import GATES, GateParams
 from registry.stages import Stage
 from registry.state import State, state_of
-from registry.store import Shown, Store
+from registry.store import NumberTaken, Shown, Store, Version
 
-TRIES = 8
+PATIENCE = 30.0
+"""Seconds after which a writer who keeps losing gives up."""
 REASON_LIMIT = 2000
+ACTOR_LIMIT = 200
+REPORTS = "gate"
+"""Folder of a run's artifacts where the gate reports of its version lie."""
+REPORT_TAG = "understudy.gate_report"
+"""On a version: where among its run's artifacts the newest gate report lies."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,8 @@ class Wish:
     actor: str
     reason: str = ""
     dry_run: bool = False
+    sign: Callable[[Entry], Signature] | None = None
+    """Signs the entry; None leaves it unsigned."""
 
 
 @dataclass(frozen=True)
@@ -45,46 +65,174 @@ class Outcome:
     plan: Plan
     verdict: Verdict = field(default_factory=Verdict)
     number: int | None = None
+    page: str = ""
+    """The gate report as HTML, empty where no gate was asked."""
+    report: str = ""
+    """Where the report is kept among the artifacts of the version's run."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the gates said, their report, and where it is kept."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    page: str = ""
+    report: Mapping[str, str] = field(default_factory=dict)
+    """`path` among the artifacts of the version's run, and its `sha256`."""
+
+
+Say = Callable[[str], None]
 Planner = Callable[[State], Plan]
-Judge = Callable[[Plan, State, Shown], Verdict]
+Asking = Callable[[Plan, Replay, State, Shown], Asked]
 
 
 def promote(
-    store: Store, model: str, version: int, *, to: Stage, limits: Limits, wish: Wish, folder: Path
+    store: Store,
+    model: str,
+    version: int,
+    *,
+    to: Stage,
+    params: GateParams,
+    wish: Wish,
+    folder: Path,
+    overrides: Collection[str] = (),
+    say: Say = lambda _: None,
 ) -> Outcome:
-    """To Staging or Production, through the gates. Raises GateRefused, IllegalMove, LostRace."""
-    verdicts: dict[int | None, Verdict] = {}
+    """To Staging or Production, through the gates.
 
-    def judge(_: Plan, state: State, shown: Shown) -> Verdict:
-        champion = state.production
-        if champion not in verdicts:  # judged again only when another champion came up meanwhile
-            where = folder / f"trial-{champion}"
-            where.mkdir()
-            verdicts[champion] = _verdict(store, shown, version, champion, to, limits, where)
-        return verdicts[champion]
+    Raises GateRefused, IllegalMove, LostRace, UnknownGate, OverrideRefused.
+    """
+    require_overrides(overrides, wish)
+    asked = _asking(store, params, wish, overrides, folder, say)
+    return _carry_out(
+        store,
+        model,
+        lambda state: plan.promote(state, model, version, to),
+        wish,
+        asked,
+        params=params,
+        overrides=overrides,
+    )
 
-    return _carry_out(store, model, lambda s: plan.promote(s, model, version, to), wish, judge)
+
+def adopt(
+    store: Store,
+    model: str,
+    version: int,
+    *,
+    seen: Stage,
+    params: GateParams,
+    wish: Wish,
+    folder: Path,
+    overrides: Collection[str] = (),
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Make what was moved by hand in MLflow the ledger's own, through the same gates.
+
+    `seen` is where MLflow showed the version (projection.seen); the next projection puts it back,
+    so it has to be read first. Raises AlreadyInStage where nothing was moved, and whatever
+    `promote` raises.
+    """
+    require_overrides(overrides, wish)
+    asked = _asking(store, params, wish, overrides, folder, say)
+    return _carry_out(
+        store,
+        model,
+        lambda state: plan.adopt(state, model, version, seen),
+        wish,
+        asked,
+        params=params,
+        overrides=overrides,
+    )
 
 
-def rollback(store: Store, model: str, *, to: int | None, wish: Wish) -> Outcome:
+def rollback(
+    store: Store, model: str, *, to: int | None, wish: Wish, params: GateParams | None = None
+) -> Outcome:
     """To the former Production version. Raises NoFormerVersion, NeverInProduction, LostRace."""
-    return _carry_out(store, model, lambda s: plan.rollback(s, model, to), wish)
+    return _carry_out(
+        store, model, lambda state: plan.rollback(state, model, to), wish, params=params
+    )
 
 
-def archive(store: Store, model: str, version: int, *, wish: Wish) -> Outcome:
+def archive(
+    store: Store, model: str, version: int, *, wish: Wish, params: GateParams | None = None
+) -> Outcome:
     """Take a version out of use. Raises VersionLive, LostRace."""
-    return _carry_out(store, model, lambda s: plan.archive(s, model, version), wish)
+    return _carry_out(
+        store, model, lambda state: plan.archive(state, model, version), wish, params=params
+    )
+
+
+def approve(store: Store, model: str, version: int, *, wish: Wish) -> Outcome:
+    """Vouch for a version. Raises ApprovalRefused, AlreadyInStage, VersionNotFound."""
+    return _carry_out(
+        store, model, lambda state: plan.approve(state, model, version, wish.actor), wish
+    )
 
 
 def enter(
     store: Store, model: str, version: int, *, evidence: Mapping[str, Any], wish: Wish
 ) -> Outcome:
     """Write a version that MLflow has into the ledger."""
-    return _carry_out(
-        store, model, lambda s: plan.register(s, model, version), wish, evidence=evidence
-    )
+
+    def planner(state: State) -> Plan:
+        return plan.register(state, model, version)
+
+    def facts(state: State) -> Mapping[str, Any]:
+        return {**evidence, "parent": state.production}
+
+    return _carry_out(store, model, planner, wish, evidence=facts)
+
+
+def note(
+    store: Store, model: str, version: int, *, kind: str, evidence: Mapping[str, Any], wish: Wish
+) -> Outcome:
+    """Write a finding about a version into the ledger; nothing moves."""
+
+    def planner(state: State) -> Plan:
+        return plan.note(state, model, kind, version)
+
+    return _carry_out(store, model, planner, wish, evidence=lambda _: evidence)
+
+
+def require_overrides(overrides: Collection[str], wish: Wish) -> None:
+    """Gates that exist, and a reason. Raises UnknownGate, OverrideRefused."""
+    for name in overrides:
+        if name not in GATES:
+            raise UnknownGate(name, GATES)
+    if overrides and not wish.reason.strip():
+        raise OverrideRefused("an override needs a reason, --reason says it")
+
+
+def _asking(
+    store: Store,
+    params: GateParams,
+    wish: Wish,
+    overrides: Collection[str],
+    folder: Path,
+    say: Say,
+) -> Asking:
+    """Asks the gates, again only when another champion came up meanwhile; keeps the report."""
+    heard: dict[int | None, Asked] = {}
+
+    def ask(planned: Plan, found: Replay, state: State, shown: Shown) -> Asked:
+        champion = state.production
+        if planned.target not in (Stage.STAGING, Stage.PRODUCTION):
+            return Asked()
+        if champion not in heard:
+            where = folder / f"trial-{champion}"
+            where.mkdir()
+            case = Case(planned.model, planned.version, planned.target, champion, found, shown)
+            said = judge(store, case, params, folder=where, overrides=overrides, say=say)
+            version = shown.versions[planned.version]
+            kept = _attach(store, version, said) if said.page and not wish.dry_run else {}
+            if kept:
+                store.set_version_tag(planned.model, version.number, REPORT_TAG, kept["path"])
+            heard[champion] = Asked(said.verdict, said.page, kept)
+        return heard[champion]
+
+    return ask
 
 
 def _carry_out(
@@ -92,47 +240,84 @@ def _carry_out(
     model: str,
     planner: Planner,
     wish: Wish,
-    judge: Judge | None = None,
+    asking: Asking | None = None,
     *,
-    evidence: Mapping[str, Any] | None = None,
+    params: GateParams | None = None,
+    overrides: Collection[str] = (),
+    evidence: Callable[[State], Mapping[str, Any]] | None = None,
 ) -> Outcome:
-    _require_text(wish)
+    wish = _checked(wish)
+    rules = params or GateParams()
     first: Plan | None = None
-    for _ in range(TRIES):
-        found, shown = projection.catch_up(store, model)
+    end = time.monotonic() + PATIENCE
+    found, shown = projection.look(store, model)
+    while True:
         state = state_of(found)
         try:
-            planned = planner(state)
-        except VersionNotFound as error:
-            if error.version in shown.versions:
-                raise VersionNotEntered(model, error.version) from None
-            raise
+            first, planned = _planned(planner, first, model, state, shown)
         except IllegalMove:
-            if first is not None and first.kind == "rollback":
-                raise LostRace(model, first.sentence, _now_live(state)) from None
+            projection.catch_up(store, model)  # it may be what a crashed writer left unshown
             raise
-        first = first or planned
-        if planned != first and planned.kind == "rollback":
-            # Two people who each go back one step want one step, not two.
-            raise LostRace(model, first.sentence, _now_live(state))
-        if planned.version not in shown.versions:
-            raise VersionNotFound(model, planned.version, shown.versions)
-        verdict = judge(planned, state, shown) if judge else Verdict()
-        if not verdict.passed:
-            raise GateRefused(model, planned.version, verdict.failures)
-        if wish.dry_run:
-            return Outcome(planned, verdict)
-        facts = dict(evidence or {})
-        if verdict.checks:
-            facts["gate"] = verdict.as_dict()
-        number = _append(store, shown, found, planned, wish, facts)
-        if projection.project(store, model).won(number):
-            return Outcome(planned, verdict, number)
-    now = state_of(projection.read(store, model))
-    raise LostRace(model, planned.sentence, _now_live(now))
+        automation.permit(wish.actor, planned, state, rules, overrides)
+        asked = asking(planned, found, state, shown) if asking else Asked()
+        if wish.dry_run and asked.verdict.passed:
+            return Outcome(planned, asked.verdict, page=asked.page)
+        if not asked.verdict.passed:
+            path = asked.report.get("path", "")
+            raise GateRefused(model, planned.version, asked.verdict.failures, path, asked.page)
+        with turn.of(store.uri, model):
+            newer = projection.read(store, model, found)
+            if newer.head != found.head:
+                was, found, state = state, newer, state_of(newer)
+                if asking and state.production != was.production:
+                    continue  # another rival: the gates have to be asked again, out of turn
+                first, planned = _planned(planner, first, model, state, shown)
+                automation.permit(wish.actor, planned, state, rules, overrides)
+            facts = _facts(found, planned, asked, rules, state, wish)
+            facts.update(evidence(state) if evidence else {})
+            try:
+                number = _append(store, shown, found, planned, wish, facts)
+                found = projection.read(store, model, found)
+            except RegistryUnreachable as error:
+                raise Unfinished(model, planned.sentence, str(error)) from None
+        if number is not None and found.won(number):
+            if found.winners[-1].number == number:  # otherwise the later winner shows its own
+                try:
+                    projection.project(store, model, found)
+                except (RegistryUnreachable, RegistryRefused) as error:
+                    raise Unfinished(model, planned.sentence, str(error), number) from None
+            kept = asked.report.get("path", "")
+            return Outcome(planned, asked.verdict, number, asked.page, kept)
+        if time.monotonic() > end:
+            raise LostRace(model, planned.sentence, _now_live(state_of(found)))
+        time.sleep(random.uniform(0, 0.05))  # noqa: S311 - so that losers do not stay in step
+        shown = store.shown(model)
 
 
-def _require_text(wish: Wish) -> None:
+def _planned(
+    planner: Planner, first: Plan | None, model: str, state: State, shown: Shown
+) -> tuple[Plan, Plan]:
+    """The plan made first, and the one for the state as it is now."""
+    try:
+        planned = planner(state)
+    except VersionNotFound as error:
+        if error.version in shown.versions:
+            raise VersionNotEntered(model, error.version) from None
+        raise
+    except IllegalMove:
+        if first is not None and first.kind == "rollback":
+            raise LostRace(model, first.sentence, _now_live(state)) from None
+        raise
+    if first is not None and planned != first and planned.kind == "rollback":
+        # Two people who each go back one step want one step, not two.
+        raise LostRace(model, first.sentence, _now_live(state))
+    if planned.version not in shown.versions:
+        raise VersionGone(model, planned.version)
+    return first or planned, planned
+
+
+def _checked(wish: Wish) -> Wish:
+    """The wish with a name that can be compared. Raises NotText, ActorRefused, ReasonTooLong."""
     if len(wish.reason) > REASON_LIMIT:
         raise ReasonTooLong(len(wish.reason), REASON_LIMIT)
     for what, text in (("actor", wish.actor), ("reason", wish.reason)):
@@ -140,11 +325,35 @@ def _require_text(wish: Wish) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise NotText(what) from None
+    actor = wish.actor.strip()
+    if not actor:
+        raise ActorRefused("is empty")
+    if len(actor) > ACTOR_LIMIT or not actor.isprintable():
+        raise ActorRefused(f"{actor[:40]!r} is not a name")
+    return replace(wish, actor=actor, reason=wish.reason.strip())
+
+
+def _facts(
+    found: Replay, planned: Plan, asked: Asked, params: GateParams, state: State, wish: Wish
+) -> dict[str, Any]:
+    """The evidence of an entry: what the version is, what the gates said, who approved."""
+    facts: dict[str, Any] = {}
+    if entered := found.about(planned.version, "register"):
+        known = entered.entry.evidence
+        facts = {key: known[key] for key in ("digest", "run_id", "lineage") if key in known}
+    if asked.verdict.checks:
+        facts["gate"] = asked.verdict.as_dict()
+    if asked.report:
+        facts["report"] = dict(asked.report)
+    if params.approvals:
+        facts["approvals"] = list(state.approvers(planned.version, wish.actor))
+    return facts
 
 
 def _append(
     store: Store, shown: Shown, found: Replay, planned: Plan, wish: Wish, facts: dict[str, Any]
-) -> int:
+) -> int | None:
+    """The number of the entry, None where MLflow found no number for it."""
     entry = planned.entry(
         prev=found.head,
         actor=wish.actor,
@@ -152,25 +361,21 @@ def _append(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     )
+    signature = wish.sign(entry) if wish.sign else None
     about = shown.versions[planned.version]
-    return store.append(planned.model, about, ledger.render(entry), entry.sentence)
+    try:
+        return store.append(planned.model, about, ledger.render(entry, signature), entry.sentence)
+    except NumberTaken:
+        return None
 
 
-def _verdict(
-    store: Store,
-    shown: Shown,
-    version: int,
-    champion: int | None,
-    to: Stage,
-    limits: Limits,
-    folder: Path,
-) -> Verdict:
-    candidate = shown.versions[version]
-    problem, model = trial.load_problem(store, candidate, folder / "candidate")
-    if problem or to is not Stage.PRODUCTION:
-        return gate.decide(problem, None, limits)
-    rival = shown.versions.get(champion) if champion else None
-    return gate.decide(None, trial.score(store, (candidate, model), rival, folder), limits)
+def _attach(store: Store, version: Version, judgement: Judgement) -> dict[str, str]:
+    """Keep the report among the run's artifacts and point the version at it."""
+    if not version.run_id:
+        return {}
+    path = f"{REPORTS}/v{version.number}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
+    store.attach(version.run_id, judgement.page, path)
+    return {"path": path, "sha256": hashlib.sha256(judgement.page.encode()).hexdigest()}
 
 
 def _now_live(state: State) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import digest, lineage, projection, promote
+from registry import digest, lineage, projection, promote, record
 from registry.errors import ModelNotFound, RunNotFound, VersionNotFound
 from registry.promote import Wish
 from registry.state import state_of
 from registry.store import Shown, Store
+
+MOST_FILES = 100
+"""Of an artifact with more files only the digest goes into the ledger, not each file's hash."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,30 @@ def _enter(store: Store, model: str, number: int, wish: Wish, folder: Path) -> b
     if number in state_of(projection.read(store, model)).stages:
         return False
     version = store.shown(model).versions[number]
-    files = store.download_model(version.source, folder / f"register-{number}")
+    files = digest.manifest(store.download_model(version.source, folder / f"register-{number}"))
     tags = store.run(version.run_id).tags if version.run_id else version.tags
-    promote.enter(
-        store,
-        model,
-        number,
-        evidence={
-            "digest": digest.of_folder(files),
-            "run_id": version.run_id,
-            "lineage": {
-                k.removeprefix(lineage.PREFIX): v
-                for k, v in tags.items()
-                if k.startswith(lineage.PREFIX)
-            },
+    evidence = {
+        "digest": digest.of_manifest(files),
+        "files": files if len(files) <= MOST_FILES else {},
+        "kept": _kept(store, version.run_id, folder / f"kept-{number}"),
+        "run_id": version.run_id,
+        "source": version.source,
+        "trained_by": tags.get("mlflow.user", ""),
+        "lineage": {
+            k.removeprefix(lineage.PREFIX): v
+            for k, v in tags.items()
+            if k.startswith(lineage.PREFIX)
         },
-        wish=wish,
-    )
+    }
+    promote.enter(store, model, number, evidence=evidence, wish=wish)
     return True
+
+
+def _kept(store: Store, run_id: str, folder: Path) -> str:
+    """Digest of what a run keeps for the gates (registry.record), empty where it keeps nothing."""
+    if not run_id or not store.kept(run_id, record.FOLDER):
+        return ""
+    return digest.of_folder(store.download_run_folder(run_id, record.FOLDER, folder))
 
 
 def _known(store: Store, model: str) -> Shown:

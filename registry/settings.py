@@ -1,4 +1,4 @@
-"""The project's folder and params.yaml; this module owns its sections `registry` and `gate`."""
+"""The project's folder, and how params.yaml and the environment are read."""
 
 from __future__ import annotations
 
@@ -9,50 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
-
-LEDGER_SUFFIX = ".ledger"
-"""The ledger of model NAME is the registered model NAME.ledger."""
+from registry.sections import GateParams, RegistryParams, Section
 
 SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate")
 """Every top-level key that params.yaml may have."""
-
-
-class Section(BaseModel):
-    """A frozen section: unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-def name_problem(model: str) -> str | None:
-    """Why no registered model can have this name, or None."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", model):
-        return "letters, digits, '_', '-' and '.' make a name, 200 of them at the most"
-    if model.endswith(LEDGER_SUFFIX):
-        return f"what ends in {LEDGER_SUFFIX} is a model's ledger"
-    return None
-
-
-class RegistryParams(Section):
-    """`registry:` of params.yaml."""
-
-    model: str
-
-    @field_validator("model")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        if problem := name_problem(value):
-            raise ValueError(problem)
-        return value
-
-
-class GateParams(Section):
-    """`gate:` of params.yaml."""
-
-    floor: float | None = Field(default=None, allow_inf_nan=False, strict=True)
-    margin: float = Field(default=0.0, ge=0, allow_inf_nan=False, strict=True)
 
 
 AnySection = TypeVar("AnySection", bound=Section)

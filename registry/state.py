@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from registry.ledger import Entry, Replay
@@ -16,6 +17,12 @@ class State:
 
     stages: Mapping[int, Stage] = field(default_factory=lambda: MappingProxyType({}))
     former: tuple[int, ...] = ()
+    approvals: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Who approved a version since it was last in Production."""
+    makers: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Who trained or registered a version."""
+    trusted: frozenset[int] = frozenset()
+    """The versions that a person, not a program, has put into Production."""
 
     def holder(self, stage: Stage) -> int | None:
         """The one version in Staging or Production, or None."""
@@ -33,25 +40,93 @@ class State:
 
     def after(self, entry: Entry) -> State:
         """The state once `entry` counts."""
-        stages = dict(self.stages)
-        former = self.former
-        ousted = self.holder(entry.target) if entry.target in _EXCLUSIVE else None
-        if ousted is not None and ousted != entry.version:
-            stages[ousted] = Stage.ARCHIVED
-        if entry.kind == "rollback":
-            former = former[: _last_index(former, entry.version)]
+        return fold([entry], self)
+
+    def approvers(self, version: int, promoter: str = "") -> tuple[str, ...]:
+        """Whose approvals of a version count: not its makers', not the promoter's, each once."""
+        out = {same(name) for name in (*self.makers.get(version, ()), promoter)}
+        found: dict[str, str] = {}
+        for name in self.approvals.get(version, ()):
+            if same(name) not in out:
+                found.setdefault(same(name), name)
+        return tuple(found.values())
+
+
+def same(actor: str) -> str:
+    """The form in which two spellings of one name are equal."""
+    return unicodedata.normalize("NFKC", actor).strip().casefold()
+
+
+def fold(entries: Iterable[Entry], start: State | None = None) -> State:
+    """The state that these entries, all of them counting, lead to."""
+    folded = _Fold(start or State())
+    for entry in entries:
+        folded.apply(entry)
+    return folded.state()
+
+
+def state_of(found: Replay) -> State:
+    """The state that a replay leads to."""
+    return fold(w.entry for w in found.winners)
+
+
+class _Fold:
+    """A state that may be changed, so that a long ledger is not copied at every entry."""
+
+    def __init__(self, start: State) -> None:
+        self.stages = dict(start.stages)
+        self.former = list(start.former)
+        self.approvals = dict(start.approvals)
+        self.makers = dict(start.makers)
+        self.trusted = set(start.trusted)
+        self.holders = {stage: start.holder(stage) for stage in (Stage.STAGING, Stage.PRODUCTION)}
+
+    def state(self) -> State:
+        return State(
+            MappingProxyType(self.stages),
+            tuple(self.former),
+            MappingProxyType(self.approvals),
+            MappingProxyType(self.makers),
+            frozenset(self.trusted),
+        )
+
+    def apply(self, entry: Entry) -> None:
+        version, kind = entry.version, entry.kind
+        if kind == "approve":
+            self.approvals[version] = (*self.approvals.get(version, ()), entry.actor)
+            return
+        if kind == "reproduce":
+            return
+        if kind == "register":
+            trained_by = entry.evidence.get("trained_by")
+            names = (entry.actor, trained_by if isinstance(trained_by, str) else "")
+            self.makers[version] = tuple(dict.fromkeys(name for name in names if name))
+        self._move(version, entry)
+        if entry.target is Stage.PRODUCTION:
+            self.approvals.pop(version, None)
+            if kind != "rollback" and not entry.automatic:
+                self.trusted.add(version)
+
+    def _move(self, version: int, entry: Entry) -> None:
+        live = self.holders[Stage.PRODUCTION]
+        ousted = self.holders.get(entry.target)
+        if entry.kind == "rollback" and version in self.former:
+            del self.former[_last_index(self.former, version) :]
         elif entry.target is Stage.PRODUCTION and ousted is not None:
-            former = (*former, ousted)
+            self.former.append(ousted)
         elif entry.target is Stage.ARCHIVED:
-            former = _without(former, entry.version, live=self.production)
-        stages[entry.version] = entry.target
-        return replace(self, stages=MappingProxyType(stages), former=former)
+            self.former = _without(self.former, version, live=live)
+        for stage, holder in self.holders.items():
+            if holder == version:
+                self.holders[stage] = None
+        if ousted is not None and ousted != version:
+            self.stages[ousted] = Stage.ARCHIVED
+        if entry.target in self.holders:
+            self.holders[entry.target] = version
+        self.stages[version] = entry.target
 
 
-_EXCLUSIVE = (Stage.STAGING, Stage.PRODUCTION)
-
-
-def _without(former: tuple[int, ...], version: int, *, live: int | None) -> tuple[int, ...]:
+def _without(former: list[int], version: int, *, live: int | None) -> list[int]:
     """The stack without a version, and without the steps that would then lead nowhere."""
     kept: list[int] = []
     for item in former:
@@ -59,21 +134,8 @@ def _without(former: tuple[int, ...], version: int, *, live: int | None) -> tupl
             kept.append(item)
     while kept and kept[-1] == live:
         kept.pop()
-    return tuple(kept)
+    return kept
 
 
-def _last_index(items: tuple[int, ...], item: int) -> int:
+def _last_index(items: list[int], item: int) -> int:
     return len(items) - 1 - items[::-1].index(item)
-
-
-def fold(entries: Iterable[Entry]) -> State:
-    """The state that these entries, all of them counting, lead to."""
-    state = State()
-    for entry in entries:
-        state = state.after(entry)
-    return state
-
-
-def state_of(found: Replay) -> State:
-    """The state that a replay leads to."""
-    return fold(w.entry for w in found.winners)

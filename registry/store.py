@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from registry import settings
 from registry.errors import (
+    ModelGone,
     ModelNotFound,
     RegistryRefused,
     RegistryUnreachable,
     RunNotFound,
     StoreMissing,
 )
-from registry.settings import LEDGER_SUFFIX, without_password
+from registry.sections import LEDGER_SUFFIX
+from registry.settings import without_password
 from registry.stages import Stage
 
 settings.quiet()
@@ -28,12 +31,20 @@ settings.quiet()
 import mlflow  # noqa: E402 - the switches above are read while it is imported
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository  # noqa: E402
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402 - MLflow lets these through
 
 ENTRY_TAG = "understudy.entry"
 HEAD_TAG = "understudy.head"
 """On the registered model: the ledger head that stages and aliases were last set from."""
 
+STAGES_TAG = "understudy.stages"
+"""On the registered model: `none` where the registry has no stages, only aliases."""
+
+# Unity Catalog says "unsupported"; other servers do not know the call at all.
+_NO_SUCH_CALL = ("NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED")
+_SAYS_NO_STAGES = re.compile(r"stages? .*(not|un)[ -]?(supported|implemented)|unsupported", re.I)
 _UNREACHABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "IO_ERROR")
 
 
@@ -58,6 +69,8 @@ class Run:
     tags: dict[str, str]
     metrics: dict[str, float]
     models: tuple[str, ...]
+    params: dict[str, str] = field(default_factory=dict)
+    experiment_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,15 @@ class Shown:
     versions: dict[int, Version]
     aliases: dict[str, int]
     head: str
+    has_stages: bool = True
+
+
+class NumberTaken(Exception):
+    """MLflow tried to number an entry, and others were faster every time; nothing was written."""
+
+
+class NoStages(Exception):
+    """The registry knows aliases and no stages."""
 
 
 class Store:
@@ -97,19 +119,29 @@ class Store:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
+                if left := len(self._search(model + LEDGER_SUFFIX)):
+                    raise ModelGone(model, left) from None
                 raise ModelNotFound(model, self.models()) from None
             versions = [_version(v) for v in self._search(model)]
         return Shown(
             {v.number: v for v in versions},
             {alias: int(v) for alias, v in registered.aliases.items()},
             registered.tags.get(HEAD_TAG, ""),
+            registered.tags.get(STAGES_TAG, "") != "none",
         )
 
-    def entries(self, model: str) -> list[tuple[int, str]]:
-        """The ledger's (number, text) pairs, by number; empty where there is no ledger."""
+    def entries(self, model: str, after: int = 0) -> list[tuple[int, str]]:
+        """The ledger's (number, text) pairs above a number, in order; empty where there is none."""
+        return [(number, text) for number, text, _ in self.records(model, after)]
+
+    def records(self, model: str, after: int = 0) -> list[tuple[int, str, str]]:
+        """The ledger's (number, text, sentence) above a number, in order."""
+        since = f" and version_number > {after}" if after else ""
         with self._reaching():
-            found = self._search(model + LEDGER_SUFFIX)
-        return sorted((int(v.version), v.tags.get(ENTRY_TAG, "")) for v in found)
+            found = self._search(model + LEDGER_SUFFIX, since)
+        return sorted(
+            (int(v.version), v.tags.get(ENTRY_TAG, ""), v.description or "") for v in found
+        )
 
     def run(self, run_id: str) -> Run:
         """A run's tags, metrics and models. Raises RunNotFound."""
@@ -120,12 +152,47 @@ class Store:
                 if error.error_code in _UNREACHABLE:
                     raise
                 raise RunNotFound(run_id, "there is no such run") from None
-        outputs = found.outputs.model_outputs if found.outputs else []
-        return Run(
-            dict(found.data.tags),
-            dict(found.data.metrics),
-            tuple(str(output.model_id) for output in outputs),
-        )
+        return _run(found)
+
+    def runs(self, run_ids: Collection[str]) -> dict[str, Run]:
+        """Those of the runs that exist, by id; a hundred with each request."""
+        ids = sorted({r for r in run_ids if re.fullmatch(r"[\w-]+", r)})
+        found: dict[str, Run] = {}
+        with self._reaching():
+            experiments = [e.experiment_id for e in self._client.search_experiments()]
+            for some in (ids[i : i + 100] for i in range(0, len(ids), 100)):
+                quoted = ", ".join(f"'{r}'" for r in some)
+                page = self._client.search_runs(
+                    experiments, f"attributes.run_id IN ({quoted})", max_results=len(some)
+                )
+                found.update((r.info.run_id, _run(r)) for r in page)
+        return found
+
+    def location(self, version: Version) -> str:
+        """Where a version's files lie, without a `models:` or `runs:` in it.
+
+        It is the version's source that is followed, for that is what is downloaded; its model's id
+        and its run are only what somebody has written beside it.
+        """
+        found = version.source
+        with self._reaching():
+            for _ in range(10):  # a version may be a copy of a copy
+                if found.startswith("models:"):
+                    found = str(ModelsArtifactRepository.get_underlying_uri(found))
+                elif found.startswith("runs:"):
+                    found = str(RunsArtifactRepository.get_underlying_uri(found, self.uri))
+        return found
+
+    def experiment_location(self, run_id: str) -> str:
+        """Where the artifacts of a run's experiment lie, as a URI."""
+        with self._reaching():
+            experiment = self._client.get_run(run_id).info.experiment_id
+            return str(self._client.get_experiment(experiment).artifact_location)
+
+    def kept(self, run_id: str, folder: str) -> list[str]:
+        """Paths of the files directly in one folder of a run's artifacts."""
+        with self._reaching():
+            return [a.path for a in self._client.list_artifacts(run_id, folder) if not a.is_dir]
 
     # What is written
 
@@ -141,37 +208,58 @@ class Store:
         MLflow gives out the numbers atomically; over REST an entry must name a source that
         exists, which is why it borrows that of the version it speaks of.
         """
-        ledger = model + LEDGER_SUFFIX
         with self._reaching(), _silent_logs():
             try:
+                return self._append(model, about, text, sentence)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_ALREADY_EXISTS":
+                    # Three lost races for a number, one after the other: MLflow gives up then.
+                    raise NumberTaken from None
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            try:
                 self._client.create_registered_model(
-                    ledger, description=f"The ledger of {model}: one version per decision."
+                    model + LEDGER_SUFFIX,
+                    description=f"The ledger of {model}: one version per decision.",
                 )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            made = self._client.create_model_version(
-                ledger,
-                source=about.source,
-                run_id=about.run_id or None,
-                model_id=about.model_id or None,
-                tags={ENTRY_TAG: text},
-                description=sentence,
-                await_creation_for=0,
-            )
+            return self._append(model, about, text, sentence)
+
+    def _append(self, model: str, about: Version, text: str, sentence: str) -> int:
+        made = self._client.create_model_version(
+            model + LEDGER_SUFFIX,
+            source=about.source,
+            run_id=about.run_id or None,
+            model_id=about.model_id or None,
+            tags={ENTRY_TAG: text},
+            description=sentence,
+            await_creation_for=0,
+        )
         return int(made.version)
 
     def set_stage(self, model: str, version: int, stage: Stage) -> None:
-        """Show a version in a stage, archiving whoever MLflow has there."""
+        """Show a version in a stage, archiving whoever MLflow has there. Raises NoStages."""
         with self._reaching(), warnings.catch_warnings():
             # MLflow deprecates stages in words since 2.9; they are what this project shows.
             warnings.simplefilter("ignore", FutureWarning)
-            self._client.transition_model_version_stage(
-                model,
-                str(version),
-                stage.value,
-                archive_existing_versions=stage in (Stage.STAGING, Stage.PRODUCTION),
-            )
+            try:
+                self._client.transition_model_version_stage(
+                    model,
+                    str(version),
+                    stage.value,
+                    archive_existing_versions=stage in (Stage.STAGING, Stage.PRODUCTION),
+                )
+            except MlflowException as error:
+                if error.error_code in _NO_SUCH_CALL or _SAYS_NO_STAGES.search(error.message):
+                    raise NoStages from None
+                raise
+
+    def note_no_stages(self, model: str) -> None:
+        """Remember that this registry knows aliases only."""
+        with self._reaching():
+            self._client.set_registered_model_tag(model, STAGES_TAG, "none")
 
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point an alias at a version, or take it away."""
@@ -181,6 +269,11 @@ class Store:
             else:
                 self._client.set_registered_model_alias(model, alias, str(version))
 
+    def set_version_tag(self, model: str, version: int, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        with self._reaching():
+            self._client.set_model_version_tag(model, str(version), key, value)
+
     def set_head(self, model: str, head: str) -> None:
         """Note up to which entry stages and aliases are set."""
         with self._reaching():
@@ -188,22 +281,29 @@ class Store:
 
     # Artifacts
 
+    def attach(self, run_id: str, text: str, path: str) -> None:
+        """Keep a text among a run's artifacts, at `path`."""
+        with self._reaching(), _silent_logs():
+            self._client.log_text(run_id, text, path)
+
     def download_model(self, source: str, folder: Path) -> Path:
         """Copy the files of a model (`models:/...`, or any artifact URI) below `folder`."""
-        with self._reaching():
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._reaching(), _silent_logs():
             return Path(mlflow.artifacts.download_artifacts(source, dst_path=str(folder)))
 
     def download_run_folder(self, run_id: str, path: str, folder: Path) -> Path:
-        """Copy one folder of a run's artifacts below `folder`."""
+        """Copy one folder or file of a run's artifacts below `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
         with self._reaching():
             return Path(self._client.download_artifacts(run_id, path, str(folder)))
 
-    def _search(self, name: str) -> list[ModelVersion]:
+    def _search(self, name: str, further: str = "") -> list[ModelVersion]:
         found: list[ModelVersion] = []
         token: str | None = ""
         while token is not None:
             page = self._client.search_model_versions(
-                f"name='{name}'", max_results=1000, page_token=token or None
+                f"name='{name}'{further}", max_results=1000, page_token=token or None
             )
             found.extend(page)
             token = page.token or None
@@ -219,9 +319,16 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        first = without_password(str(error.message).strip().splitlines()[0])
+        # What follows is the answer's body, which may be a page for a browser.
+        said = re.split(r"[.,;]?\s*Response body", str(error.message).strip())[0]
+        first = without_password((said.splitlines() or ["no reason given"])[0])
         if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
             raise RegistryUnreachable(without_password(uri), _short(first)) from None
+        if error.error_code == "UNAUTHENTICATED" or "error code 401" in first:
+            first = (
+                "it asks who you are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+                "or MLFLOW_TRACKING_TOKEN"
+            )
         raise RegistryRefused(without_password(uri), first[:200]) from None
     except SQLAlchemyError as error:
         raise RegistryUnreachable(without_password(uri), type(error).__name__) from None
@@ -243,6 +350,17 @@ def connect(root: Path | None = None, *, uri: str | None = None) -> Iterator[tup
     """A store and a folder for what is downloaded, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
         yield Store(uri or settings.tracking_uri(root)), Path(folder)
+
+
+def _run(raw: Any) -> Run:
+    outputs = raw.outputs.model_outputs if raw.outputs else []
+    return Run(
+        tags=dict(raw.data.tags),
+        metrics=dict(raw.data.metrics),
+        models=tuple(str(output.model_id) for output in outputs),
+        params=dict(raw.data.params),
+        experiment_id=str(raw.info.experiment_id),
+    )
 
 
 def _version(raw: ModelVersion) -> Version:

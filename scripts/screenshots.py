@@ -29,7 +29,8 @@ import aiohttp
 from PIL import Image
 
 from registry.errors import UnderstudyError
-from registry.settings import LEDGER_SUFFIX, find_root, quiet, registry_params
+from registry.sections import LEDGER_SUFFIX
+from registry.settings import find_root, quiet, registry_params
 
 WIDTH, HEIGHT = 1280, 900
 MAX_BYTES = 200_000

@@ -21,7 +21,8 @@ from pipelines.params import (
     TrainParams,
     all_params,
 )
-from registry.settings import SECTIONS, GateParams, RegistryParams, gate_params, registry_params
+from registry.sections import GateParams, RegistryParams
+from registry.settings import SECTIONS, gate_params, registry_params
 from tests.conftest import REPOSITORY
 
 PARAMETERS = REPOSITORY / "docs" / "parameters.md"

@@ -17,25 +17,31 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from registry import (
-    projection,
-    settings,
-)
+from registry import projection, settings
 from registry import promote as _promote
 from registry import register as _register
 from registry import resolve as _resolve
+from registry import verify as _verify
 from registry.errors import LedgerEmpty, ModelNameRefused, ProjectNotFound, RunNotFound
-from registry.gate import Limits
 from registry.ledger import Numbered
 from registry.projection import Difference
-from registry.promote import Outcome, Wish
+from registry.promote import Outcome, Say, Wish
 from registry.register import Registered
+from registry.sections import GateParams, name_problem
 from registry.stages import Stage, parse
 from registry.state import State, state_of
 from registry.store import Shown, Store, connect
+from registry.verify import Report
+
+if TYPE_CHECKING:
+    from registry.difference import Difference as VersionDifference
+    from registry.explain import Known
+    from registry.reproduce import Reproduction
 
 RUN_FILE = Path("artifacts/train/run.json")
 """Where the pipeline notes the run it trained; `register` without a run reads it."""
@@ -67,7 +73,7 @@ def status(model: str | None = None) -> Status:
             name,
             state,
             shown,
-            {number: _metrics(store, v.run_id) for number, v in shown.versions.items()},
+            _metrics(store, shown),
             projection.differences(state, shown),
         )
 
@@ -115,23 +121,31 @@ def promote(
     version: int,
     *,
     to: str = "production",
+    override: Sequence[str] = (),
     model: str | None = None,
     reason: str = "",
     actor: str | None = None,
     dry_run: bool = False,
+    say: Say = lambda _: None,
 ) -> Outcome:
-    """Promote a version through the gates. Raises GateRefused, IllegalMove, VersionNotFound."""
-    root = _root()
-    gates = settings.gate_params(root) if root else settings.GateParams()
-    with connect(root) as (store, folder):
+    """Promote a version through the gates; those in `override` may refuse, and that is recorded.
+
+    `say` hears what is under way. Raises GateRefused, IllegalMove, VersionNotFound, UnknownGate,
+    OverrideRefused (without a reason), ApprovalsMissing.
+    """
+    name, wish = _name(model), _wish(reason, actor, dry_run)
+    _promote.require_overrides(override, wish)
+    with connect(_root()) as (store, folder):
         return _promote.promote(
             store,
-            _name(model),
+            name,
             version,
             to=parse(to),
-            limits=Limits(floor=gates.floor, margin=gates.margin),
-            wish=_wish(reason, actor, dry_run),
+            params=_gates(),
+            wish=wish,
             folder=folder,
+            overrides=override,
+            say=say,
         )
 
 
@@ -145,7 +159,8 @@ def rollback(
 ) -> Outcome:
     """Go back to the former Production version. Raises NoFormerVersion, NeverInProduction."""
     with connect(_root()) as (store, _):
-        return _promote.rollback(store, _name(model), to=to, wish=_wish(reason, actor, dry_run))
+        wish = _wish(reason, actor, dry_run)
+        return _promote.rollback(store, _name(model), to=to, wish=wish, params=_gates())
 
 
 def archive(
@@ -158,15 +173,91 @@ def archive(
 ) -> Outcome:
     """Take a version out of use. Raises VersionLive, AlreadyInStage, VersionNotFound."""
     with connect(_root()) as (store, _):
-        return _promote.archive(store, _name(model), version, wish=_wish(reason, actor, dry_run))
+        wish = _wish(reason, actor, dry_run)
+        return _promote.archive(store, _name(model), version, wish=wish, params=_gates())
 
 
-def _metrics(store: Store, run_id: str) -> dict[str, float]:
-    """A version's run may be deleted, or of another server; that hides its metrics, no more."""
-    try:
-        return store.run(run_id).metrics if run_id else {}
-    except RunNotFound:
-        return {}
+def approve(
+    version: int,
+    *,
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    dry_run: bool = False,
+) -> Outcome:
+    """Vouch for a version on its way to Production (`gate.approvals` says how many must).
+
+    Raises ApprovalRefused for who trained or registered it, AlreadyInStage, VersionNotFound.
+    """
+    with connect(_root()) as (store, _):
+        return _promote.approve(store, _name(model), version, wish=_wish(reason, actor, dry_run))
+
+
+def adopt(
+    version: int,
+    *,
+    override: Sequence[str] = (),
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    dry_run: bool = False,
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Take over a stage or alias that was moved by hand in MLflow, through the gates.
+
+    A version that the ledger does not know is entered first. Raises AlreadyInStage where nothing
+    was moved, VersionLive where the live version was moved away, and what `promote` raises.
+    """
+    name, wish = _name(model), _wish(reason, actor, dry_run)
+    _promote.require_overrides(override, wish)
+    with connect(_root()) as (store, folder):
+        found, shown = projection.catch_up(store, name)
+        seen = projection.seen(state_of(found), shown, version)
+        if not dry_run:
+            _register.register_version(store, name, version, wish=wish, folder=folder)
+        return _promote.adopt(
+            store,
+            name,
+            version,
+            seen=seen,
+            params=_gates(),
+            wish=wish,
+            folder=folder,
+            overrides=override,
+            say=say,
+        )
+
+
+def verify(
+    *,
+    model: str | None = None,
+    noted: Sequence[str] = (),
+    artifacts: bool = True,
+    say: Say = lambda _: None,
+) -> Report:
+    """Check the ledger, its artifacts and what MLflow shows; the report says what is wrong.
+
+    `noted` are hashes of entries kept elsewhere, `artifacts=False` fetches no files.
+    Raises ModelNotFound, ModelGone.
+    """
+    root = _root()
+    keys = settings.registry_params(root).keys if root else {}
+    with connect(root) as (store, folder):
+        return _verify.verify(
+            store,
+            _name(model),
+            keys=keys,
+            folder=folder,
+            noted=noted,
+            artifacts=artifacts,
+            say=say,
+        )
+
+
+def _gates() -> GateParams:
+    """Section `gate` of the project around; its defaults where there is none."""
+    root = _root()
+    return settings.gate_params(root) if root else GateParams()
 
 
 def repair(*, model: str | None = None, dry_run: bool = False) -> tuple[str, ...]:
@@ -180,8 +271,63 @@ def repair(*, model: str | None = None, dry_run: bool = False) -> tuple[str, ...
         different = projection.differences(state_of(found), shown)
         mendable = tuple(d.sentence for d in different if d.mendable)
         if mendable and not dry_run:
-            projection.project(store, name)
+            projection.project(store, name, found)
         return mendable
+
+
+def lineage(version: int, *, model: str | None = None) -> Known:
+    """Where a version came from, what was decided of it, and every stage it was in.
+
+    Raises ModelNotFound, VersionNotFound, VersionNotEntered.
+    """
+    from registry import explain
+
+    root = _root()
+    with connect(root) as (store, _):
+        return explain.known(store, _name(model), version, root)
+
+
+def diff(first: int, second: int, *, model: str | None = None) -> VersionDifference:
+    """What changed from one version to another: data, params, code, lock, metrics.
+
+    Raises ModelNotFound, VersionNotFound, VersionNotEntered.
+    """
+    from registry import difference
+
+    root = _root()
+    with connect(root) as (store, _):
+        return difference.of(store, _name(model), first, second, root)
+
+
+def reproduce(
+    version: int,
+    *,
+    tolerance: float = 0.001,
+    keep: Path | None = None,
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    say: Say = lambda _: None,
+) -> Reproduction:
+    """Make a version again from its record, compare, and write the verdict into the ledger.
+
+    `tolerance` is how far held-out metrics may lie apart, in each metric's own unit; `keep` a
+    folder for the rebuilt model. Raises NotReproducible, ProjectNotFound, VersionNotFound.
+    """
+    from registry import reproduce as _reproduce
+
+    root = settings.find_root()
+    with connect(root) as (store, _):
+        return _reproduce.reproduce(
+            store,
+            _name(model),
+            version,
+            root=root,
+            wish=_wish(reason, actor, dry_run=False),
+            tolerance=tolerance,
+            keep=keep,
+            say=say,
+        )
 
 
 def _root() -> Path | None:
@@ -198,14 +344,28 @@ def _name(model: str | None) -> str:
     """The given name, or that of params.yaml. Raises ModelNameRefused."""
     if model is None:
         return settings.registry_params().model
-    if problem := settings.name_problem(model):
+    if problem := name_problem(model):
         raise ModelNameRefused(model, problem)
     return model
 
 
 def _wish(reason: str, actor: str | None, dry_run: bool) -> Wish:
-    who = actor or os.environ.get("UNDERSTUDY_ACTOR") or getpass.getuser()
-    return Wish(actor=who, reason=reason, dry_run=dry_run)
+    who = os.environ.get("UNDERSTUDY_ACTOR") or getpass.getuser() if actor is None else actor
+    root = _root()
+    keys = settings.registry_params(root).keys if root else {}
+    path = os.environ.get("UNDERSTUDY_KEY")
+    signer = None
+    if (keys or path) and not dry_run:
+        from registry import signing  # imports cryptography, which few need
+
+        signer = signing.signer_of(who, keys, path)
+    return Wish(actor=who, reason=reason, dry_run=dry_run, sign=signer)
+
+
+def _metrics(store: Store, shown: Shown) -> dict[int, dict[str, float]]:
+    """A version's run may be deleted, or of another server; that hides its metrics, no more."""
+    runs = store.runs([v.run_id for v in shown.versions.values() if v.run_id])
+    return {n: runs[v.run_id].metrics for n, v in shown.versions.items() if v.run_id in runs}
 
 
 def _last_run() -> str:
@@ -218,15 +378,22 @@ def _last_run() -> str:
 __all__ = [
     "Outcome",
     "Registered",
+    "Report",
     "Stage",
     "State",
     "Status",
+    "adopt",
+    "approve",
     "archive",
+    "diff",
     "history",
+    "lineage",
     "promote",
     "register",
     "repair",
+    "reproduce",
     "resolve",
     "rollback",
     "status",
+    "verify",
 ]

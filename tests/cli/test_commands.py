@@ -3,100 +3,41 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from cli.main import COMMANDS, main
-from tests.conftest import Tiny
+from registry.sections import GATES
+from tests.cli.conftest import OFF, Shell
 
+ARTIFACT = (
+    "gate location: passed: the artifact lies inside the artifacts of its experiment\n"
+    "gate intact: passed: every file is as it was registered\n"
+)
 LOADS = "gate loads: passed: the artifact loads and predicts its own input example\n"
-NO_RIVAL = "gate not_worse: passed: there is no Production version to compare with\n"
+"""A tiny model has no clean commit, and a server takes seconds."""
 CHANGING = {
     "register": ("RUN",),
     "promote": ("2", "--to", "staging"),
     "rollback": (),
     "archive": ("2",),
+    "approve": ("2",),
+    "adopt": ("2",),
 }
-
-
-@dataclass(frozen=True)
-class Shell:
-    """A project folder whose commands run in this process: importing mlflow takes seconds."""
-
-    root: Path
-    tiny: Tiny
-
-    def __call__(self, *arguments: str, code: int = 0) -> Result:
-        """Run a command, which must end with this exit code and never with a trace."""
-        words = [self.tiny.runs.get(a, a) for a in arguments]
-        done = CliRunner().invoke(main, words, prog_name="understudy")
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == code, done.output
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        """What a command prints with --json; nothing else may be printed."""
-        done = self(*arguments, "--json")
-        assert done.stderr == ""
-        return json.loads(done.stdout)
-
-    def refused(self, *arguments: str, code: int = 1) -> str:
-        """The one sentence of a command that fails and prints nothing else."""
-        done = self(*arguments, code=code)
-        assert done.stdout == ""
-        assert done.stderr.startswith("Error: ")
-        assert done.stderr.count("\n") == 1
-        return done.stderr.removeprefix("Error: ").removesuffix("\n")
-
-    def seen(self) -> tuple[Any, Any]:
-        """All that status and history tell."""
-        return self.json("status"), self.json("history")
-
-
-@pytest.fixture
-def shell(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A project of model `m`, on a store with runs and without any registered model."""
-    root = tmp_path / "project"
-    root.mkdir()
-    (root / "params.yaml").write_text("registry: {model: m}\n")
-    monkeypatch.chdir(root)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tiny.uri)
-    monkeypatch.setenv("UNDERSTUDY_ACTOR", "tester")
-    return Shell(root, tiny)
-
-
-@pytest.fixture(scope="session")
-def registered_store(
-    tiny_template: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The database behind `registered`."""
-    from registry import register
-    from registry.promote import Wish
-    from registry.store import Store
-
-    database, runs = tiny_template
-    folder = tmp_path_factory.mktemp("registered")
-    copy = Path(shutil.copy2(database, folder / "mlflow.db"))
-    for name in ("good", "better", "worse"):
-        wish = Wish("tester", f"try {name}")
-        register.register_run(Store(f"sqlite:///{copy}"), "m", runs[name], wish=wish, folder=folder)
-    return copy
-
-
-@pytest.fixture
-def registered(shell: Shell, registered_store: Path) -> Shell:
-    """`m` with version 1 (good), 2 (better) and 3 (worse), none of them in a stage."""
-    shutil.copy2(registered_store, shell.tiny.uri.removeprefix("sqlite:///"))
-    return shell
+COMMON = {"--model", "--json", "--reason", "--actor", "--dry-run"}
+NOT_ALL = {
+    "repair": {"--model", "--json", "--dry-run"},  # it decides nothing: no reason and no actor
+    "reproduce": COMMON - {"--dry-run"},
+    "key": {"--json", "--actor"},
+}
 
 
 @pytest.fixture
@@ -124,8 +65,9 @@ def test_help_lists_every_command_and_an_example_without_importing_mlflow(
 ) -> None:
     done = script("--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
+    width = max(map(len, COMMANDS))
     for name, about in COMMANDS.items():
-        assert f"  {name.ljust(8)}  {about}\n" in done.stdout
+        assert f"  {name.ljust(width)}  {about}\n" in done.stdout
     assert "Example: understudy promote 2 --to production --reason" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "cli.main" in imported
@@ -138,12 +80,8 @@ def test_help_of_a_command_says_what_the_list_says_and_gives_an_example(name: st
     assert done.exit_code == 0
     assert f"Usage: understudy {name} [OPTIONS]" in done.stdout
     assert f"Example: understudy {name} " in done.stdout
-    for option in ("--model", "--json"):
-        assert option in done.stdout
-    for option in ("--reason", "--actor", "--dry-run"):
-        # A repair decides nothing: it needs no reason and no actor.
-        changes = name in CHANGING or (name == "repair" and option == "--dry-run")
-        assert (option in done.stdout) == changes
+    options = {o for o in COMMON if re.search(rf"^  {o}\b", done.stdout, re.MULTILINE)}
+    assert options == NOT_ALL.get(name, COMMON if name in CHANGING else {"--model", "--json"})
 
 
 @pytest.mark.parametrize(
@@ -294,19 +232,26 @@ def test_history_as_json_is_a_chain_that_can_be_checked(registered: Shell) -> No
 def test_promote_prints_the_gates_the_moves_the_entry_and_the_next_command(
     registered: Shell,
 ) -> None:
-    lines = registered("promote", "1", "--to", "production").stdout.splitlines(keepends=True)
-    assert lines[0] == LOADS
-    assert lines[1].startswith("gate floor: passed: roc_auc 0.")
-    assert lines[1].endswith("; params.yaml sets no gate.floor\n")
-    assert "".join(lines[2:]) == (
-        f"{NO_RIVAL}"
-        "m: v1 to Production\n"
-        "  v1: None -> Production\n"
-        "ledger entry 4\n"
-        "next: mlflow models serve -m models:/m/Production --env-manager local\n"
+    text = registered("promote", "1", "--to", "production").stdout
+    gates, _, done = text.partition("m: v1 to Production\n")
+    lines = gates.splitlines(keepends=True)
+    off = "skipped: params.yaml skips it (gate.skip)\n"
+    no_rival = "passed: there is no Production version to compare with\n"
+    assert "".join(lines[:5]) == (f"{ARTIFACT}gate lineage: {off}{LOADS}gate signature: {no_rival}")
+    assert lines[5].startswith("gate floor: passed: roc_auc 0.")
+    assert lines[5].endswith("; params.yaml sets no gate.floor\n")
+    assert "".join(lines[6:]) == (
+        f"gate not_worse: {no_rival}"
+        "gate slices: passed: params.yaml names no gate.slices\n"
+        f"gate serves: {off}gate latency: {off}"
     )
+    report, _, rest = done.partition("gate report: ")
+    assert report == "  v1: None -> Production\nledger entry 4\n"
+    where, _, then = rest.partition("\n")
+    assert re.fullmatch(r"gate/v1-\S+\.html, among the artifacts of the version's run", where)
+    assert then == "next: mlflow models serve -m models:/m/Production --env-manager local\n"
     assert registered("promote", "2", "--to", "STAGING").stdout == (
-        f"{LOADS}"
+        f"{ARTIFACT}{LOADS}"
         "m: v2 to Staging\n"
         "  v2: None -> Staging\n"
         "ledger entry 5\n"
@@ -318,6 +263,7 @@ def test_promote_as_json_names_the_moves_and_every_gate(registered: Shell) -> No
     registered("promote", "1", "--to", "production")
     found = registered.json("promote", "2", "--to", "production")
     checks = found["gate"].pop("checks")
+    assert found.pop("report").startswith("gate/v2-")
     assert found == {
         "model": "m",
         "action": "promote",
@@ -332,12 +278,12 @@ def test_promote_as_json_names_the_moves_and_every_gate(registered: Shell) -> No
         "dry_run": False,
         "ledger_entry": 5,
     }
-    assert [(c["name"], c["passed"]) for c in checks] == [
-        ("loads", True),
-        ("floor", True),
-        ("not_worse", True),
-    ]
-    assert checks[2]["value"] > checks[2]["limit"] > 0.5
+    assert [c["name"] for c in checks] == list(GATES)
+    assert all(c["passed"] for c in checks)
+    assert [c["name"] for c in checks if c["skipped"]] == ["lineage", "serves", "latency"]
+    not_worse = checks[GATES.index("not_worse")]
+    assert not_worse["value"] == pytest.approx(not_worse["detail"]["low"], rel=1e-4)
+    assert not_worse["value"] > not_worse["limit"] == 0
 
 
 def test_rollback_prints_the_way_back(registered: Shell) -> None:
@@ -370,7 +316,7 @@ def test_archive_prints_what_it_did(registered: Shell) -> None:
     assert (found["action"], found["to"], found["ledger_entry"]) == ("archive", "Archived", 5)
 
 
-@pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.parametrize("name", ["register", "promote", "rollback", "archive"])
 def test_a_dry_run_tells_the_same_and_changes_nothing(registered: Shell, name: str) -> None:
     if name == "rollback":
         for version in ("1", "2"):
@@ -407,18 +353,21 @@ def test_a_refused_promotion_names_the_gate_and_both_numbers_and_changes_nothing
     before = registered.seen()
     sentence = registered.refused("promote", "3", "--to", "production")
     assert sentence.startswith("version 3 of m was not promoted: gate not_worse: roc_auc 0.")
-    assert " is below the limit 0." in sentence
-    assert "Production v2 has 0." in sentence
-    assert sentence.endswith(" on the same rows, margin 0; nothing was changed")
-    assert registered.seen() == before
+    assert " of Production v2 on the same 400 rows: improvement -0." in sentence
+    assert "whose lower end is below +0.0000 (margin 0); nothing was changed" in sentence
+    assert re.search(r"; the report is gate/v3-\S+\.html in its run$", sentence)
+    after = registered.seen()
+    tags = after[0]["versions"][2]["tags"]
+    assert tags.pop("understudy.gate_report").startswith("gate/v3-")
+    assert after == before
 
 
 def test_the_limits_are_those_of_params(registered: Shell) -> None:
     params = registered.root / "params.yaml"
-    params.write_text("registry: {model: m}\ngate: {floor: 0.99}\n")
+    params.write_text(f"registry: {{model: m}}\ngate: {{floor: 0.99, {OFF}}}\n")
     sentence = registered.refused("promote", "2", "--to", "production")
-    assert sentence.endswith(" is below the limit 0.9900; nothing was changed")
-    params.write_text("registry: {model: m}\ngate: {margin: 1}\n")
+    assert " is below the limit 0.9900; nothing was changed" in sentence
+    params.write_text(f"registry: {{model: m}}\ngate: {{margin: 1, {OFF}}}\n")
     registered("promote", "2", "--to", "production")
     assert registered.json("promote", "3", "--to", "production")["ledger_entry"] == 5
 
@@ -497,15 +446,16 @@ REFUSALS: Mapping[str, tuple[tuple[str, ...], str]] = {
 def one_live(registered_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which version 1 is in Production and version 3 is archived."""
     from registry import promote
-    from registry.gate import Limits
     from registry.promote import Wish
+    from registry.sections import GateParams
     from registry.stages import Stage
     from registry.store import Store
 
     folder = tmp_path_factory.mktemp("live")
     copy = Path(shutil.copy2(registered_store, folder / "mlflow.db"))
     store, wish = Store(f"sqlite:///{copy}"), Wish("tester")
-    promote.promote(store, "m", 1, to=Stage.PRODUCTION, limits=Limits(), wish=wish, folder=folder)
+    params = GateParams(skip=("lineage", "serves", "latency"))
+    promote.promote(store, "m", 1, to=Stage.PRODUCTION, params=params, wish=wish, folder=folder)
     promote.archive(store, "m", 3, wish=wish)
     return copy
 
@@ -575,7 +525,8 @@ def test_of_two_rollbacks_in_the_same_moment_only_one_goes_back(
         registered("promote", version, "--to", "production")
     for version in ("3", "1"):
         registered("promote", version, "--to", "staging")
-    (registered.root / "params.yaml").write_text("registry: {model: m}\ngate: {margin: 1}\n")
+    params = f"registry: {{model: m}}\ngate: {{margin: 1, {OFF}}}\n"
+    (registered.root / "params.yaml").write_text(params)
     registered("promote", "1", "--to", "production")
     assert registered.json("status")["former"] == [1, 2]
     race(monkeypatch)
@@ -632,7 +583,7 @@ def test_a_broken_ledger_is_named_with_its_entry(registered: Shell) -> None:
             "params.yaml has no section 'registry'; add it, docs/parameters.md lists its keys",
         ),
         ("registry: {modle: m}", "params.yaml: registry.model is missing; "
-         "unknown key registry.modle; registry has model"),
+         "unknown key registry.modle; registry has model, keys"),
     ],
 )  # fmt: skip
 def test_wrong_params_are_named(shell: Shell, text: str, sentence: str) -> None:

@@ -9,13 +9,15 @@ import pytest
 
 from registry import projection, promote, register
 from registry.errors import GateRefused, NoFormerVersion
-from registry.gate import Limits
 from registry.promote import Outcome, Wish
+from registry.sections import GATES, GateParams
 from registry.stages import Stage
 from registry.state import state_of
 from tests.conftest import Tiny
 
 WISH = Wish("ana", "because")
+OFF = ("lineage", "serves", "latency")
+"""A tiny model has no clean commit, and a server takes seconds; test_judge is about them."""
 
 
 def enter(store: Any, tiny: Tiny, name: str, folder: Path) -> int:
@@ -25,12 +27,18 @@ def enter(store: Any, tiny: Tiny, name: str, folder: Path) -> int:
 
 
 def to_production(
-    store: Any, version: int, folder: Path, limits: Limits | None = None, wish: Wish = WISH
+    store: Any, version: int, folder: Path, params: GateParams | None = None, wish: Wish = WISH
 ) -> Outcome:
     where = folder / f"promote-{version}-{len(list(folder.iterdir()))}"
     where.mkdir()
     return promote.promote(
-        store, "m", version, to=Stage.PRODUCTION, limits=limits or Limits(), wish=wish, folder=where
+        store,
+        "m",
+        version,
+        to=Stage.PRODUCTION,
+        params=params or GateParams(skip=OFF),
+        wish=wish,
+        folder=where,
     )
 
 
@@ -61,11 +69,12 @@ def test_a_worse_version_is_refused_with_both_numbers_and_nothing_changes(
     to_production(store, first, tmp_path)
     before = store.entries("m")
     with pytest.raises(GateRefused) as refused:
-        to_production(store, second, tmp_path, Limits(floor=0.1, margin=0.01))
+        to_production(store, second, tmp_path, GateParams(floor=0.1, margin=0.01, skip=OFF))
     (sentence,) = refused.value.failures
     assert sentence.startswith("gate not_worse: roc_auc 0.")
-    assert "is below the limit 0." in sentence
-    assert "Production v1 has 0." in sentence
+    assert " against 0." in sentence
+    assert " of Production v1 on the same 400 rows: improvement -0." in sentence
+    assert sentence.endswith("whose lower end is below -0.0100 (margin 0.01)")
     assert store.entries("m") == before
     assert live(store)[:2] == (first, [first])
 
@@ -73,7 +82,7 @@ def test_a_worse_version_is_refused_with_both_numbers_and_nothing_changes(
 def test_a_model_below_the_floor_is_refused(store: Any, tiny: Tiny, tmp_path: Path) -> None:
     version = enter(store, tiny, "good", tmp_path)
     with pytest.raises(GateRefused, match=r"gate floor: roc_auc 0\.\d+ is below the limit 0\.9900"):
-        to_production(store, version, tmp_path, Limits(floor=0.99))
+        to_production(store, version, tmp_path, GateParams(floor=0.99, skip=OFF))
     assert live(store)[:2] == (None, [])
 
 
@@ -85,11 +94,13 @@ def test_an_artifact_that_does_not_load_is_refused(store: Any, tiny: Tiny, tmp_p
 
 def test_a_dry_run_judges_and_changes_nothing(store: Any, tiny: Tiny, tmp_path: Path) -> None:
     version = enter(store, tiny, "good", tmp_path)
-    before = store.entries("m")
+    before, reports = store.entries("m"), store.kept(tiny.runs["good"], "gate")
     outcome = to_production(store, version, tmp_path, wish=Wish("ana", dry_run=True))
     assert outcome.number is None
     assert outcome.verdict.passed
-    assert [c.name for c in outcome.verdict.checks] == ["loads", "floor", "not_worse"]
+    assert [c.name for c in outcome.verdict.checks] == list(GATES)
+    assert outcome.page.startswith("<!doctype html>")
+    assert store.kept(tiny.runs["good"], "gate") == reports
     assert store.entries("m") == before
 
 
@@ -142,7 +153,7 @@ def test_of_two_who_append_to_the_same_head_one_wins(
         )
         about = shown.versions[version]
         numbers.append(store.append("m", about, ledger.render(entry), entry.sentence))
-    after = projection.project(store, "m")
+    after = projection.project(store, "m", projection.read(store, "m"))
     assert [after.won(n) for n in numbers] == [True, False]
     assert live(store) == (versions[0], [versions[0]], {"production": versions[0]})
 
@@ -160,5 +171,5 @@ def test_a_stage_moved_by_hand_is_a_difference_and_not_obeyed(
         "v1 is in Production by the ledger and shown in Archived",
         "v2 is in None by the ledger and shown in Production",
     ]
-    projection.project(store, "m")
+    projection.project(store, "m", projection.read(store, "m"))
     assert live(store)[:2] == (first, [first])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from registry import digest, lineage, record, settings, stages
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectError, ProjectNotFound
 from registry.record import Record
-from registry.settings import GateParams, RegistryParams, Section
+from registry.sections import GateParams, RegistryParams, Section
 from registry.stages import ALIASES, Stage
 
 quick = hypothesis_settings(deadline=None, max_examples=50)
@@ -126,12 +126,12 @@ def test_a_needed_section_that_is_absent_is_named(tmp_path: Path) -> None:
         ),
         (
             "registry: {model: m, name: n}",
-            "unknown key registry.name; registry has model",
+            "unknown key registry.name; registry has model, keys",
         ),
         (
             "registry: {modle: m, name: n}",
-            "registry.model is missing; unknown key registry.modle; registry has model; "
-            "unknown key registry.name; registry has model",
+            "registry.model is missing; unknown key registry.modle; registry has model, keys; "
+            "unknown key registry.name; registry has model, keys",
         ),
     ],
 )
@@ -149,7 +149,7 @@ def test_several_wrong_values_are_named_together(tmp_path: Path) -> None:
     assert invalid.value.problems == (
         "gate.floor is 'high': input should be a valid number",
         "gate.margin is -1: input should be greater than or equal to 0",
-        "unknown key gate.flor; gate has floor, margin",
+        f"unknown key gate.flor; gate has {', '.join(GateParams.model_fields)}",
     )
 
 
