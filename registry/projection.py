@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from registry import ledger, turn
 from registry.errors import LedgerBroken
@@ -11,6 +12,8 @@ from registry.stages import ALIASES, Stage
 from registry.state import State, state_of
 from registry.store import NoStages, Shown, Store
 
+GRACE = timedelta(seconds=5)
+"""A writer who has not shown its entry after that is taken for dead (`left_over`)."""
 ROUNDS = 100
 """After so many, what MLflow shows does not follow what is set; `status` then says what differs."""
 
@@ -84,31 +87,36 @@ def read(store: Store, model: str, known: Replay | None = None) -> Replay:
     return ledger.replay(model, store.entries(model, after), known)
 
 
-def project(store: Store, model: str, found: Replay) -> Replay:
+def project(store: Store, model: str, found: Replay, *, unless_overtaken: bool = False) -> Replay:
     """Set what differs, note the head, and begin again until the ledger and MLflow agree.
 
-    `found` is what was read of the ledger; it may be old.
+    `found` is what was read of the ledger; it may be old. With `unless_overtaken` nothing is done
+    where a newer entry counts by now: whoever wrote that one sets what all of them want.
     """
-    return _settle(store, model, found)[0]
+    with turn.of(store.uri, f"{model} shown"):
+        newer = read(store, model, found)
+        if unless_overtaken and newer.head != found.head:
+            return newer
+        return _settle(store, model, newer)[0]
 
 
 def _settle(store: Store, model: str, found: Replay) -> tuple[Replay, Shown]:
     """Look at the ledger, then at MLflow, and mend, until a look finds nothing to mend.
 
     So the last one to write has seen that it was right, and whoever appends after that look sees
-    all that was written before. Of several on one machine, one sets what all of them want.
+    all that was written before.
     """
-    with turn.of(store.uri, f"{model} shown"):
-        for _ in range(ROUNDS):
-            found, shown = read(store, model, found), store.shown(model)
-            different = [d for d in differences(state_of(found), shown) if d.mendable]
-            if shown.head == found.head and not different:
-                break
-            # An archive that follows from a promotion happens in MLflow in the same step.
-            for difference in different:
-                shown = _mend(store, model, difference, shown)
-            if shown.head != found.head:
-                store.set_head(model, found.head)
+    shown = store.shown(model)
+    for _ in range(ROUNDS):
+        different = [d for d in differences(state_of(found), shown) if d.mendable]
+        if shown.head == found.head and not different:
+            break
+        # An archive that follows from a promotion happens in MLflow in the same step.
+        for difference in different:
+            shown = _mend(store, model, difference, shown)
+        if shown.head != found.head:
+            store.set_head(model, found.head)
+        found, shown = read(store, model, found), store.shown(model)
     return found, shown
 
 
@@ -116,17 +124,35 @@ def look(store: Store, model: str) -> tuple[Replay, Shown]:
     """What the ledger says and what MLflow shows, as they are. Raises LedgerBroken."""
     shown = store.shown(model)
     found = read(store, model)  # after the tag: an entry that was shown must be there by now
-    if shown.head and all(shown.head != w.entry.hash for w in found.winners):
+    if not _has(found, shown.head):
+        found = ledger.replay(model, store.entries(model, fresh=True))
+    if not _has(found, shown.head):
         raise LedgerBroken(model, found.last + 1, "the entry that was shown last is missing")
     return found, shown
+
+
+def _has(found: Replay, head: str) -> bool:
+    return not head or any(head == w.entry.hash for w in reversed(found.winners))
 
 
 def catch_up(store: Store, model: str) -> tuple[Replay, Shown]:
     """What is there, after finishing what a crashed writer left between append and projection."""
     found, shown = look(store, model)
     if found.winners and shown.head != found.head:
-        found, shown = _settle(store, model, found)
+        with turn.of(store.uri, f"{model} shown"):
+            found, shown = _settle(store, model, read(store, model, found))
     return found, shown
+
+
+def left_over(found: Replay, shown: Shown, now: datetime) -> bool:
+    """Whether MLflow lags behind the ledger for longer than a living writer takes. Pure."""
+    if not found.winners or shown.head == found.head:
+        return False
+    try:
+        written = datetime.fromisoformat(found.winners[-1].entry.time)
+        return now - written > GRACE
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return True
 
 
 def _mend(store: Store, model: str, difference: Difference, shown: Shown) -> Shown:

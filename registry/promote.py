@@ -256,7 +256,8 @@ def _carry_out(
         try:
             first, planned = _planned(planner, first, model, state, shown)
         except IllegalMove:
-            projection.catch_up(store, model)  # it may be what a crashed writer left unshown
+            if projection.left_over(found, shown, datetime.now(UTC)):
+                projection.project(store, model, found)  # what was asked for may be just that
             raise
         automation.permit(wish.actor, planned, state, rules, overrides)
         asked = asking(planned, found, state, shown) if asking else Asked()
@@ -283,7 +284,7 @@ def _carry_out(
         if number is not None and found.won(number):
             if found.winners[-1].number == number:  # otherwise the later winner shows its own
                 try:
-                    projection.project(store, model, found)
+                    projection.project(store, model, found, unless_overtaken=True)
                 except (RegistryUnreachable, RegistryRefused) as error:
                     raise Unfinished(model, planned.sentence, str(error), number) from None
             kept = asked.report.get("path", "")

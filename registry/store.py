@@ -98,6 +98,7 @@ class Store:
         self.uri = uri
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
             raise StoreMissing(uri)  # MLflow would make an empty one, for a mistyped path as well
+        self._entries: dict[str, list[tuple[int, str]]] = {}
         with self._reaching():
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
@@ -130,9 +131,17 @@ class Store:
             registered.tags.get(STAGES_TAG, "") != "none",
         )
 
-    def entries(self, model: str, after: int = 0) -> list[tuple[int, str]]:
-        """The ledger's (number, text) pairs above a number, in order; empty where there is none."""
-        return [(number, text) for number, text, _ in self.records(model, after)]
+    def entries(self, model: str, after: int = 0, *, fresh: bool = False) -> list[tuple[int, str]]:
+        """The ledger's (number, text) pairs above a number, in order; empty where there is none.
+
+        What this store read before is not fetched again (entries are only ever appended), unless
+        it has to be `fresh`.
+        """
+        known = [] if fresh else self._entries.get(model, [])
+        last = known[-1][0] if known else 0
+        known += [(number, text) for number, text, _ in self.records(model, last)]
+        self._entries[model] = known
+        return [pair for pair in known if pair[0] > after]
 
     def records(self, model: str, after: int = 0) -> list[tuple[int, str, str]]:
         """The ledger's (number, text, sentence) above a number, in order."""

@@ -64,8 +64,9 @@ class Memory:
         self.point("shown: done")
         return found
 
-    def entries(self, model: str, after: int = 0) -> list[tuple[int, str]]:
-        """(number, text) pairs above a number."""
+    def entries(self, model: str, after: int = 0, *, fresh: bool = False) -> list[tuple[int, str]]:
+        """(number, text) pairs above a number; always fresh."""
+        del fresh
         return [(number, text) for number, text, _ in self.records(model, after)]
 
     def records(self, model: str, after: int = 0) -> list[tuple[int, str, str]]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,6 +65,7 @@ def _no_waiting() -> Iterator[None]:
     """Actors of one process would wait for one another's turn for ever, and sleep for nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turn, "of", lambda *_: contextlib.nullcontext())
+        patch.setattr(projection, "GRACE", timedelta(days=-1))  # the dead are dead for long
         patch.setattr(time, "sleep", lambda _: None)
         yield
 
