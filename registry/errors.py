@@ -304,7 +304,7 @@ class GateRefused(UnderstudyError):
         super().__init__(
             f"version {version} of {model} was not promoted: "
             + "; ".join(failures)
-            + "; nothing was changed"
+            + "; no stage was changed"
             + (f"; the report is {report} in its run" if report else "")
         )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry import lineage, projection, promote, record
+from registry import lineage, projection, record
 from registry.errors import (
     LedgerEmpty,
     RegistryRefused,
@@ -20,7 +20,7 @@ from registry.ledger import Entry, Numbered, Replay
 from registry.record import Data, Environment, Origin
 from registry.stages import Stage
 from registry.state import State, state_of
-from registry.store import Run, Store, Version
+from registry.store import REPORT_TAG, Run, Store, Version
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _last_judged(found: Replay, version: int) -> Mapping[str, Any]:
 def _report(judged: Mapping[str, Any], about: Version) -> str | None:
     report = judged.get("report")
     named = report.get("path") if isinstance(report, Mapping) else None
-    return named or about.tags.get(promote.REPORT_TAG)
+    return named or about.tags.get(REPORT_TAG)
 
 
 def _of_kind(found: Replay, version: int, kind: str) -> list[Numbered]:

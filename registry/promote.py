@@ -43,8 +43,6 @@ REASON_LIMIT = 2000
 ACTOR_LIMIT = 200
 REPORTS = "gate"
 """Folder of a run's artifacts where the gate reports of its version lie."""
-REPORT_TAG = "understudy.gate_report"
-"""On a version: where among its run's artifacts the newest gate report lies."""
 
 
 @dataclass(frozen=True)
@@ -97,48 +95,21 @@ def promote(
     folder: Path,
     overrides: Collection[str] = (),
     say: Say = lambda _: None,
+    by_hand: bool = False,
 ) -> Outcome:
     """To Staging or Production, through the gates.
 
+    With `by_hand`, it was moved in MLflow already and the ledger adopts that: `to` is where MLflow
+    showed it (projection.seen), read before the next projection puts it back.
     Raises GateRefused, IllegalMove, LostRace, UnknownGate, OverrideRefused.
     """
     require_overrides(overrides, wish)
     asked = _asking(store, params, wish, overrides, folder, say)
+    planner = plan.adopt if by_hand else plan.promote
     return _carry_out(
         store,
         model,
-        lambda state: plan.promote(state, model, version, to),
-        wish,
-        asked,
-        params=params,
-        overrides=overrides,
-    )
-
-
-def adopt(
-    store: Store,
-    model: str,
-    version: int,
-    *,
-    seen: Stage,
-    params: GateParams,
-    wish: Wish,
-    folder: Path,
-    overrides: Collection[str] = (),
-    say: Say = lambda _: None,
-) -> Outcome:
-    """Make what was moved by hand in MLflow the ledger's own, through the same gates.
-
-    `seen` is where MLflow showed the version (projection.seen); the next projection puts it back,
-    so it has to be read first. Raises AlreadyInStage where nothing was moved, and whatever
-    `promote` raises.
-    """
-    require_overrides(overrides, wish)
-    asked = _asking(store, params, wish, overrides, folder, say)
-    return _carry_out(
-        store,
-        model,
-        lambda state: plan.adopt(state, model, version, seen),
+        lambda state: planner(state, model, version, to),
         wish,
         asked,
         params=params,
@@ -228,7 +199,7 @@ def _asking(
             version = shown.versions[planned.version]
             kept = _attach(store, version, said) if said.page and not wish.dry_run else {}
             if kept:
-                store.set_version_tag(planned.model, version.number, REPORT_TAG, kept["path"])
+                store.link_report(planned.model, version, kept["path"])
             heard[champion] = Asked(said.verdict, said.page, kept)
         return heard[champion]
 

@@ -42,6 +42,10 @@ HEAD_TAG = "understudy.head"
 STAGES_TAG = "understudy.stages"
 """On the registered model: `none` where the registry has no stages, only aliases."""
 
+REPORT_TAG = "understudy.gate_report"
+"""On a version: where among its run's artifacts the newest gate report lies."""
+_REPORT_LINK = "[Gate report]"
+
 # Unity Catalog says "unsupported"; other servers do not know the call at all.
 _NO_SUCH_CALL = ("NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED")
 _SAYS_NO_STAGES = re.compile(r"stages? .*(not|un)[ -]?(supported|implemented)|unsupported", re.I)
@@ -282,6 +286,21 @@ class Store:
         """Set a tag of a version."""
         with self._reaching():
             self._client.set_model_version_tag(model, str(version), key, value)
+
+    def link_report(self, model: str, version: Version, path: str) -> None:
+        """Point a version at its gate report: a tag, and a link for the MLflow UI.
+
+        The link is the version's description, unless somebody wrote another one there.
+        """
+        number = str(version.number)
+        with self._reaching():
+            self._client.set_model_version_tag(model, number, REPORT_TAG, path)
+            before = self._client.get_model_version(model, number).description or ""
+            if before and not before.startswith(_REPORT_LINK):
+                return
+            experiment = self._client.get_run(version.run_id).info.experiment_id
+            page = f"#/experiments/{experiment}/runs/{version.run_id}/artifacts/{path}"
+            self._client.update_model_version(model, number, f"{_REPORT_LINK}({page})")
 
     def set_head(self, model: str, head: str) -> None:
         """Note up to which entry stages and aliases are set."""

@@ -215,11 +215,12 @@ def adopt(
         seen = projection.seen(state_of(found), shown, version)
         if not dry_run:
             _register.register_version(store, name, version, wish=wish, folder=folder)
-        return _promote.adopt(
+        return _promote.promote(
             store,
             name,
             version,
-            seen=seen,
+            to=seen,
+            by_hand=True,
             params=_gates(),
             wish=wish,
             folder=folder,

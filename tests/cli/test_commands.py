@@ -354,7 +354,7 @@ def test_a_refused_promotion_names_the_gate_and_both_numbers_and_changes_nothing
     sentence = registered.refused("promote", "3", "--to", "production")
     assert sentence.startswith("version 3 of m was not promoted: gate not_worse: roc_auc 0.")
     assert " of Production v2 on the same 400 rows: improvement -0." in sentence
-    assert "whose lower end is below +0.0000 (margin 0); nothing was changed" in sentence
+    assert "whose lower end is below +0.0000 (margin 0); no stage was changed" in sentence
     assert re.search(r"; the report is gate/v3-\S+\.html in its run$", sentence)
     after = registered.seen()
     tags = after[0]["versions"][2]["tags"]
@@ -366,7 +366,7 @@ def test_the_limits_are_those_of_params(registered: Shell) -> None:
     params = registered.root / "params.yaml"
     params.write_text(f"registry: {{model: m}}\ngate: {{floor: 0.99, {OFF}}}\n")
     sentence = registered.refused("promote", "2", "--to", "production")
-    assert " is below the limit 0.9900; nothing was changed" in sentence
+    assert " is below the limit 0.9900; no stage was changed" in sentence
     params.write_text(f"registry: {{model: m}}\ngate: {{margin: 1, {OFF}}}\n")
     registered("promote", "2", "--to", "production")
     assert registered.json("promote", "3", "--to", "production")["ledger_entry"] == 5

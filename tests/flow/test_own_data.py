@@ -204,7 +204,7 @@ def test_a_second_version_that_is_worse_is_refused(diabetes_project: Project) ->
     message = tool(diabetes_project, "promote", "2", "--to", "production", code=1)
     assert "gate not_worse: rmse" in message
     assert "whose lower end is below -1.0000 (margin 1)" in message
-    assert "nothing was changed" in message
+    assert "no stage was changed" in message
     assert tool(diabetes_project, "history") == before
     tags = tool(diabetes_project, "status")["versions"][1]["tags"]
     assert tags["understudy.git_dirty"] == "true"  # params.yaml was not committed

@@ -201,9 +201,8 @@ def test_adopting_what_was_moved_by_hand(three: Any, tmp_path: Path) -> None:
     found, shown = projection.catch_up(three, "m")
     seen = projection.seen(state_of(found), shown, 3)
     assert seen is Stage.PRODUCTION
-    promote.adopt(
-        three, "m", 3, seen=seen, params=OFF, wish=Wish("ben", "rightly"), folder=tmp_path
-    )
+    wish = Wish("ben", "rightly")
+    promote.promote(three, "m", 3, to=seen, by_hand=True, params=OFF, wish=wish, folder=tmp_path)
     state = state_of(projection.read(three, "m"))
     assert (state.production, state.former) == (3, (1,))
     assert projection.differences(state, three.shown("m")) == ()

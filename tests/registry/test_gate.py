@@ -112,7 +112,7 @@ def test_the_sentence_of_a_refusal_names_every_gate_that_refused() -> None:
     checks = [Check("floor", False, "too low"), Check("loads", False, "it is empty")]
     assert str(GateRefused("m", 2, gate.verdict(checks).failures)) == (
         "version 2 of m was not promoted: gate loads: it is empty; gate floor: too low; "
-        "nothing was changed"
+        "no stage was changed"
     )
 
 

@@ -102,8 +102,8 @@ def carry_out(
         rest["overrides"] = overrides
         if verb == "adopt":
             state = state_of(projection.read(store, "m"))
-            seen = projection.seen(state, store.shown("m"), arguments[0])
-            return promote.adopt(store, "m", arguments[0], seen=seen, **rest).number
+            rest["to"] = projection.seen(state, store.shown("m"), arguments[0])
+            return promote.promote(store, "m", arguments[0], by_hand=True, **rest).number
         return promote.promote(store, "m", arguments[0], to=arguments[1], **rest).number
 
 
