@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from registry import ledger, turn
 from registry.errors import LedgerBroken
@@ -12,8 +11,6 @@ from registry.stages import ALIASES, Stage
 from registry.state import State, state_of
 from registry.store import NoStages, Shown, Store
 
-GRACE = timedelta(seconds=5)
-"""A writer who has not shown its entry after that is taken for dead (`left_over`)."""
 ROUNDS = 100
 """After so many, what MLflow shows does not follow what is set; `status` then says what differs."""
 
@@ -144,15 +141,12 @@ def catch_up(store: Store, model: str) -> tuple[Replay, Shown]:
     return found, shown
 
 
-def left_over(found: Replay, shown: Shown, now: datetime) -> bool:
-    """Whether MLflow lags behind the ledger for longer than a living writer takes. Pure."""
-    if not found.winners or shown.head == found.head:
-        return False
-    try:
-        written = datetime.fromisoformat(found.winners[-1].entry.time)
-        return now - written > GRACE
-    except (ValueError, TypeError):  # no time, or one without a zone
-        return True
+def finish(store: Store, model: str, found: Replay, shown: Shown) -> None:
+    """Show what a crashed writer left unshown, unless a living one of this machine is at it."""
+    if found.winners and shown.head != found.head:
+        with turn.of(store.uri, f"{model} shown", patience=0) as mine:
+            if mine:
+                _settle(store, model, read(store, model, found))
 
 
 def _mend(store: Store, model: str, difference: Difference, shown: Shown) -> Shown:

@@ -227,8 +227,7 @@ def _carry_out(
         try:
             first, planned = _planned(planner, first, model, state, shown)
         except IllegalMove:
-            if projection.left_over(found, shown, datetime.now(UTC)):
-                projection.project(store, model, found)  # what was asked for may be just that
+            projection.finish(store, model, found, shown)  # it may be just what was asked for
             raise
         automation.permit(wish.actor, planned, state, rules, overrides)
         asked = asking(planned, found, state, shown) if asking else Asked()

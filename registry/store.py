@@ -347,9 +347,7 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        # What follows is the answer's body, which may be a page for a browser.
-        said = re.split(r"[.,;]?\s*Response body", str(error.message).strip())[0]
-        first = without_password((said.splitlines() or ["no reason given"])[0])
+        first = without_password(_said(str(error.message)))
         if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
             raise RegistryUnreachable(without_password(uri), _short(first)) from None
         if error.error_code == "UNAUTHENTICATED" or "error code 401" in first:
@@ -406,6 +404,15 @@ def _version(raw: ModelVersion) -> Version:
         created=int(raw.creation_timestamp or 0),
         tags=dict(raw.tags),
     )
+
+
+def _said(message: str) -> str:
+    """A line of what the store answered, its body only where it is no page for a browser."""
+    said, *body = re.split(r"[.,;]?\s*Response body:?\s*", message.strip())
+    lines = [said.partition("\n")[0] or "no reason given"]
+    if body and "<" not in body[0]:
+        lines += [body[0].strip("'\"\n ").partition("\n")[0]]
+    return ": ".join(line for line in lines if line)
 
 
 def _short(text: str) -> str:

@@ -24,48 +24,62 @@ PATIENCE = 2.0
 
 
 @contextmanager
-def of(uri: str, model: str) -> Iterator[None]:
-    """One's turn at a model of a store, or none after PATIENCE."""
+def of(uri: str, model: str, patience: float = PATIENCE) -> Iterator[bool]:
+    """One's turn at a model of a store; False when it did not come within `patience` seconds.
+
+    The kernel gives the turn of a process that dies to the next one.
+    """
     if fcntl is None:
-        yield
+        yield True
         return
     name = hashlib.sha256(f"{uri}\n{model}".encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"understudy-{os.getuid()}-{name}.lock"
     try:
         file = path.open("w")
     except OSError:  # somebody else's file, or no room: going on without a turn is right
-        yield
+        yield True
         return
-    queued = _Queued(file)
     try:
-        yield
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        queued = None
+    except OSError:
+        queued = _Queued(file) if patience else None
+        mine = queued is not None and queued.wait(patience)
+    else:
+        mine = True
+    try:
+        yield mine
     finally:
-        queued.leave()
+        if queued is None:
+            file.close()
+        else:
+            queued.leave()
 
 
 class _Queued:
-    """A place in the queue; the kernel gives the turn back when the process dies."""
+    """A place in the queue. Blocking is fair and cannot be given up, so a thread does it."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._guard = threading.Lock()
+        self._came = threading.Event()
         self._left = False
-        came = threading.Event()
-        # Blocking is fair, and cannot be given up; so a thread of its own blocks.
-        threading.Thread(target=self._wait, args=(came,), daemon=True).start()
-        came.wait(PATIENCE)
+        threading.Thread(target=self._queue, daemon=True).start()
 
-    def _wait(self, came: threading.Event) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        with self._guard:
-            came.set()
-            if self._left:
-                self._file.close()
-            self._came = True
+    def wait(self, seconds: float) -> bool:
+        """Whether the turn came in time."""
+        return self._came.wait(seconds)
 
     def leave(self) -> None:
         """Give the turn to the next one, now or as soon as it comes."""
         with self._guard:
             self._left = True
-            if getattr(self, "_came", False):
+            if self._came.is_set():
+                self._file.close()
+
+    def _queue(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        with self._guard:
+            self._came.set()
+            if self._left:
                 self._file.close()

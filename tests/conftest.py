@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -165,7 +166,8 @@ def tiny_template(
 
     folder = tmp_path_factory.mktemp("tiny")
     shutil.copy2(migrated, folder / "mlflow.db")
-    with warnings.catch_warnings():
+    # Away from this repository, whose working copy would be the lineage of the runs.
+    with warnings.catch_warnings(), contextlib.chdir(folder):
         warnings.simplefilter("ignore")
         return folder / "mlflow.db", make_runs(folder)
 

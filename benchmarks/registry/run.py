@@ -4,6 +4,7 @@ concurrent-sqlite    8 processes x 25 promotions and rollbacks on a SQLite file:
                      and with plain MLflow, archiving and as MLflow does by default
 concurrent-server    the same through `mlflow server --workers 2` (on a SQLite file)
 concurrent-postgres  the same on PostgreSQL; left out where there is none
+concurrent-server-postgres  the same through `mlflow server --workers 2` on PostgreSQL
 kills-200            200 processes killed in the middle of a promotion or rollback (SQLite)
 replay-10000         replay and fold of a ledger of 10,000 entries of about 2 kB, without network
 state-1000           reading the state of a ledger of 1,000 such entries from an `mlflow server`
@@ -60,6 +61,14 @@ def postgresql(_: Path) -> Iterator[str]:
     """The URI of a new PostgreSQL."""
     with servers.postgres() as uri:
         yield uri
+
+
+@contextmanager
+def server_on_postgresql(folder: Path) -> Iterator[str]:
+    """The address of a server with two workers on a new PostgreSQL."""
+    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with servers.postgres() as backend, servers.mlflow_server(folder, env, backend) as address:
+        yield address
 
 
 Open = Callable[[Path], Any]
@@ -218,13 +227,14 @@ def fill(uri: str, count: int) -> None:
 
 
 def read_state(uri: str, runs: int) -> list[float]:
-    """Seconds of each reading, the first one with a connection yet to be made."""
+    """Seconds of each reading, each by a store that has read nothing before."""
     from registry import projection
     from registry.state import state_of
     from registry.store import Store
 
-    store, times = Store(uri), []
+    times = []
     for _ in range(runs):
+        store = Store(uri)
         start = time.perf_counter()
         state = state_of(projection.read(store, "m"))
         times.append(time.perf_counter() - start)
@@ -240,7 +250,7 @@ def state(runs: int) -> dict[str, Any]:
     return {
         "entries": 1000,
         "seconds": round(statistics.median(times), 3),
-        "first, seconds": round(times[0], 3),
+        "slowest, seconds": round(max(times), 3),
         "asked": 1.0,
         "runs": len(times),
     }
@@ -250,6 +260,7 @@ SCENARIOS: dict[str, Callable[[int], dict[str, Any]]] = {
     "concurrent-sqlite": lambda runs: concurrent(sqlite, runs),
     "concurrent-server": lambda runs: concurrent(server, runs),
     "concurrent-postgres": lambda runs: concurrent(postgresql, runs),
+    "concurrent-server-postgres": lambda runs: concurrent(server_on_postgresql, runs),
     "kills-200": kills,
     "replay-10000": replay,
     "state-1000": state,

@@ -23,7 +23,7 @@ def served(project: Project, uri: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = (project.root / "serve.log").open("w")
+    log = (project.root.parent / "serve.log").open("w")
     server = subprocess.Popen(
         ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "-p", str(port)],
         cwd=project.root,
