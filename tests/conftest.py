@@ -159,14 +159,19 @@ class Tiny:
 
 @pytest.fixture(scope="session")
 def tiny_template(
-    migrated: Path, tmp_path_factory: pytest.TempPathFactory
+    migrated: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
     """The database behind `tiny`; its artifacts are shared, and nothing writes to them."""
     from tests.tiny import make_runs
 
     folder = tmp_path_factory.mktemp("tiny")
     shutil.copy2(migrated, folder / "mlflow.db")
-    # Away from this repository, whose working copy would be the lineage of the runs.
+    # In a project of its own: the working copy of this one would be the lineage of the runs.
+    for name in ("MLproject", "params.yaml", "requirements.lock", "data.dvc"):
+        shutil.copy2(REPOSITORY / name, folder)
+    (folder / ".gitignore").write_text("mlflow.db*\nartifacts/\n")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
     with warnings.catch_warnings(), contextlib.chdir(folder):
         warnings.simplefilter("ignore")
         return folder / "mlflow.db", make_runs(folder)

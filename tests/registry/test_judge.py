@@ -163,7 +163,7 @@ def test_the_same_model_again_is_not_worse(bench: Bench) -> None:
 def test_one_refusal_does_not_hide_the_others(bench: Bench) -> None:
     champion, version = bench.enter("good"), bench.enter("broken")
     found = bench.judge(version, champion, skip=("serves", "latency"), slices={"a": 0.1})
-    assert refusals(found) == ["lineage", "loads", "floor", "not_worse", "slices"]
+    assert refusals(found) == ["loads", "floor", "not_worse", "slices"]
     checks = by_name(found)
     assert checks["loads"].sentence.startswith("the artifact does not load (FileNotFoundError: ")
     assert str(bench.folder) not in checks["loads"].sentence
