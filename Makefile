@@ -36,7 +36,7 @@ check: $(VENV)/test
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest --durations=10
+	$(BIN)/pytest -n auto --dist loadfile --durations=10
 
 # Writes both locks anew; no registry's address goes into them.
 lock: $(BIN)/uv
