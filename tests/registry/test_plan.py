@@ -185,7 +185,11 @@ def test_an_archived_version_is_never_rolled_back_to(state: State, version: int)
         return
     archived = carried_out(state, made)
     assert archived.stages[version] is ARCHIVED
-    assert archived.former == tuple(v for v in state.former if v != version)
+    left = [v for v in state.former if v != version]
+    kept = [v for v, before in zip(left, [None, *left], strict=False) if v != before]
+    while kept and kept[-1] == state.production:
+        kept.pop()  # a step that would lead nowhere
+    assert archived.former == tuple(kept)
     assert archived.production == state.production
 
 

@@ -109,7 +109,9 @@ def test_whoever_tries_it_is_killed_and_leaves_no_process(
     (code,) = (good.files / "code").glob("*.py")
     code.write_text("import time\ntime.sleep(600)\n")
     script = (
-        "from pathlib import Path\nfrom registry import scoring\n"
+        "import signal\nfrom pathlib import Path\nfrom registry import scoring\n"
+        # Who is started in the background of a shell script ignores it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"with scoring.served(Path({str(good.files)!r}), (b'', 1), manager='local', "
         f"folder=Path({str(tmp_path / 'serve')!r})): pass"
     )
