@@ -94,14 +94,18 @@ def project(store: Store, model: str, found: Replay, *, unless_overtaken: bool =
         newer = read(store, model, found)
         if unless_overtaken and newer.head != found.head:
             return newer
-        return _settle(store, model, newer)[0]
+        return _settle(store, model, newer, unless_overtaken=unless_overtaken)[0]
 
 
-def _settle(store: Store, model: str, found: Replay) -> tuple[Replay, Shown]:
+def _settle(
+    store: Store, model: str, found: Replay, *, unless_overtaken: bool = False
+) -> tuple[Replay, Shown]:
     """Look at the ledger, then at MLflow, and mend, until a look finds nothing to mend.
 
     So the last one to write has seen that it was right, and whoever appends after that look sees
-    all that was written before.
+    all that was written before. With `unless_overtaken` a newer entry is left to whoever wrote it,
+    so that nobody works for others without end; but only while no head was noted, neither here nor
+    for that entry: its writer then has its last look still before it.
     """
     shown = store.shown(model)
     for _ in range(ROUNDS):
@@ -112,6 +116,14 @@ def _settle(store: Store, model: str, found: Replay) -> tuple[Replay, Shown]:
         for difference in different:
             shown = _mend(store, model, difference, shown)
         if shown.head != found.head:
+            if unless_overtaken:
+                newer = read(store, model, found)
+                if newer.head != found.head:
+                    found, shown = newer, store.shown(model)
+                    if shown.head != found.head:
+                        break
+                    continue
+                unless_overtaken = False
             store.set_head(model, found.head)
         found, shown = read(store, model, found), store.shown(model)
     return found, shown

@@ -39,21 +39,24 @@ def of(uri: str, model: str, patience: float = PATIENCE) -> Iterator[bool]:
     except OSError:  # somebody else's file, or no room: going on without a turn is right
         yield True
         return
+    if patience:
+        queued = _Queued(file)  # even where the turn is free: those who wait came first
+        try:
+            yield queued.wait(patience)
+        finally:
+            queued.leave()
+    else:
+        with file:
+            yield _free(file)
+
+
+def _free(file: IO[str]) -> bool:
+    """Take the turn if nobody has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        queued = None
     except OSError:
-        queued = _Queued(file) if patience else None
-        mine = queued is not None and queued.wait(patience)
-    else:
-        mine = True
-    try:
-        yield mine
-    finally:
-        if queued is None:
-            file.close()
-        else:
-            queued.leave()
+        return False
+    return True
 
 
 class _Queued:
