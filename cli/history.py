@@ -9,7 +9,7 @@ import click
 import understudy
 from cli import options
 from registry.console import Command
-from registry.ledger import describe
+from registry.ledger import Numbered, describe
 
 
 @click.command(cls=Command, epilog="Example: understudy history --json")
@@ -29,9 +29,17 @@ def command(model: str | None, as_json: bool) -> None:
             w.entry.time.replace("+00:00", "Z"),
             w.entry.actor,
             describe(w.entry.kind, w.entry.version, w.entry.target),
-            " ".join(w.entry.reason.split()),
+            " ".join([*w.entry.reason.split(), *_overrides(w)]),
         )
         for w in found
     ]
     click.echo(options.table(("entry", "time (UTC)", "actor", "what", "reason"), rows))
     options.next_command("understudy status")
+
+
+def _overrides(numbered: Numbered) -> list[str]:
+    """The gates that refused and were overridden, as words after the reason."""
+    gate = numbered.entry.evidence.get("gate")
+    checks = gate.get("checks", []) if isinstance(gate, dict) else []
+    names = [str(c.get("name")) for c in checks if isinstance(c, dict) and c.get("overridden")]
+    return [f"(overridden: {', '.join(names)})"] if names else []

@@ -94,14 +94,24 @@ def _decided(known: Known) -> Iterator[str]:
         yield "no gate was asked for Production or Staging yet"
     else:
         checks = [c for c in known.gate.get("checks", []) if isinstance(c, dict)]
-        names = ", ".join(f"{c.get('name')}{'' if c.get('passed') else ' (!)'}" for c in checks)
-        yield f"gates {'passed' if known.gate.get('passed') else 'refused'}: {names}"
+        for word in ("passed", "overridden", "skipped", "refused"):
+            if names := [str(c.get("name")) for c in checks if _word(c) == word]:
+                yield f"gates {word}: {', '.join(names)}"
     if known.gate_report:
         yield f"gate report: {known.gate_report}"
     for approval in known.approvals:
         yield f"approved by {approval.actor}, {_when(approval.time)}"
     for again in known.reproductions:
         yield f"reproduced {_when(again['time'])}: {again.get('sentence', 'no verdict')}"
+
+
+def _word(check: Mapping[str, Any]) -> str:
+    """What became of a gate."""
+    if check.get("skipped"):
+        return "skipped"
+    if check.get("passed"):
+        return "passed"
+    return "overridden" if check.get("overridden") else "refused"
 
 
 def _stages(known: Known) -> Iterator[str]:
@@ -121,7 +131,7 @@ def _size(value: object) -> str:
 
 
 def _when(time: str) -> str:
-    return time[:16].replace("T", " ")
+    return time[:19].replace("T", " ")
 
 
 def _short(value: object, length: int = 60) -> str:

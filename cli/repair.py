@@ -22,5 +22,5 @@ def command(model: str | None, dry_run: bool, as_json: bool) -> None:
     for sentence in found:
         click.echo(f"{'would put right' if dry_run else 'put right'}: {sentence}")
     if not found:
-        click.echo("nothing to repair: MLflow shows what the ledger says")
+        click.echo("nothing to repair: stages and aliases are as the ledger says")
     options.next_command("understudy status")

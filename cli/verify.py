@@ -12,7 +12,11 @@ from registry.console import Command
 @click.command(cls=Command, epilog="Example: understudy verify --head HASH_NOTED_LAST_MONTH")
 @options.model
 @click.option("--head", "noted", multiple=True, help="A hash noted elsewhere that must be there.")
-@click.option("--artifacts/--no-artifacts", default=True, help="Fetch and compare all files.")
+@click.option(
+    "--artifacts/--no-artifacts",
+    default=True,
+    help="Fetch and compare all files, or only what needs none.",
+)
 @options.as_json
 @click.pass_context
 def command(

@@ -22,6 +22,7 @@ Say = Callable[[str], None]
 _SCORES = ("floor", "not_worse", "slices")
 _RIVALRY = ("not_worse", "slices")
 _SERVER = ("serves", "latency")
+_HELP = "; where that cannot be mended, --override lets this gate refuse"
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,9 @@ def _signature(candidate: Contender, rival: Contender | None, champion: int | No
             raise ValueError(rival.problem if rival else "MLflow has it no more")
         old = fit.read(rival.files)
     except (ValueError, OSError) as error:
-        return Check("signature", False, f"Production v{champion} cannot be compared: {error}")
+        return Check(
+            "signature", False, f"Production v{champion} cannot be compared: {error}{_HELP}"
+        )
     if old is None:
         sentence = f"Production v{champion} has no signature, so nothing is promised to callers"
         return Check("signature", True, sentence)
@@ -282,7 +285,7 @@ def _signature(candidate: Contender, rival: Contender | None, champion: int | No
 
 
 def _without_champion(scored: Scored, number: int) -> Scored:
-    why = f"Production v{number} cannot be scored: MLflow has it no more"
+    why = f"Production v{number} cannot be scored: MLflow has it no more{_HELP}"
     return replace(scored, problems={**(scored.problems or {}), "champion": why})
 
 

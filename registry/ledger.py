@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -62,9 +63,14 @@ AUTOMATIC = "auto:"
 """How the name of an actor begins that is a program."""
 
 
+def same(actor: str) -> str:
+    """The form in which two spellings of one name are equal."""
+    return unicodedata.normalize("NFKC", actor).strip().casefold()
+
+
 def is_automatic(actor: str) -> bool:
-    """Whether this is a program's name; blanks and capitals do not make it a person's."""
-    return actor.strip().casefold().startswith(AUTOMATIC)
+    """Whether this is a program's name; blanks, capitals and wide letters make it no person's."""
+    return same(actor).startswith(AUTOMATIC)
 
 
 def describe(kind: str, version: int, target: Stage) -> str:

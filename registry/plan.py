@@ -15,9 +15,9 @@ from registry.errors import (
     VersionLive,
     VersionNotFound,
 )
-from registry.ledger import Entry, describe, is_automatic
+from registry.ledger import Entry, describe, is_automatic, same
 from registry.stages import Stage
-from registry.state import State, same
+from registry.state import State
 
 
 @dataclass(frozen=True)

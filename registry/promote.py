@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry import automation, ledger, plan, projection, turn
 from registry.errors import (
@@ -30,12 +30,15 @@ from registry.errors import (
 )
 from registry.gate import Verdict
 from registry.judge import Case, Judgement, judge
-from registry.ledger import Entry, Replay, Signature
+from registry.ledger import Replay
 from registry.plan import Plan
 from registry.sections import GATES, GateParams
 from registry.stages import Stage
 from registry.state import State, state_of
 from registry.store import NumberTaken, Shown, Store, Version
+
+if TYPE_CHECKING:
+    from registry.signing import Signer  # imports cryptography, which few need
 
 PATIENCE = 30.0
 """Seconds after which a writer who keeps losing gives up."""
@@ -52,7 +55,7 @@ class Wish:
     actor: str
     reason: str = ""
     dry_run: bool = False
-    sign: Callable[[Entry], Signature] | None = None
+    sign: Signer | None = None
     """Signs the entry; None leaves it unsigned."""
 
 
@@ -251,12 +254,16 @@ def _carry_out(
                 found = projection.read(store, model, found)
             except RegistryUnreachable as error:
                 raise Unfinished(model, planned.sentence, str(error)) from None
+            except KeyboardInterrupt:
+                raise Unfinished(model, planned.sentence, "interrupted") from None
         if number is not None and found.won(number):
             if found.winners[-1].number == number:  # otherwise the later winner shows its own
                 try:
                     projection.project(store, model, found, unless_overtaken=True)
                 except (RegistryUnreachable, RegistryRefused) as error:
                     raise Unfinished(model, planned.sentence, str(error), number) from None
+                except KeyboardInterrupt:
+                    raise Unfinished(model, planned.sentence, "interrupted", number) from None
             kept = asked.report.get("path", "")
             return Outcome(planned, asked.verdict, number, asked.page, kept)
         if time.monotonic() > end:
@@ -316,6 +323,8 @@ def _facts(
         facts["gate"] = asked.verdict.as_dict()
     if asked.report:
         facts["report"] = dict(asked.report)
+    if wish.sign is not None:
+        facts["signed_by"] = wish.sign.public
     if params.approvals:
         facts["approvals"] = list(state.approvers(planned.version, wish.actor))
     return facts

@@ -65,6 +65,7 @@ def _enter(store: Store, model: str, number: int, wish: Wish, folder: Path) -> b
         "kept": _kept(store, version.run_id, folder / f"kept-{number}"),
         "run_id": version.run_id,
         "source": version.source,
+        "tagged": any(k.startswith(lineage.PREFIX) for k in version.tags),
         "trained_by": tags.get("mlflow.user", ""),
         "lineage": {
             k.removeprefix(lineage.PREFIX): v

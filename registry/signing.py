@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from registry.errors import KeyRefused
-from registry.ledger import Entry, Signature
-from registry.state import same
+from registry.ledger import Entry, Signature, same
 
 _PURPOSE = b"understudy ledger entry\n"
 """Signed before the hash, so that a signature given for something else proves nothing here."""

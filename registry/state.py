@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from registry.ledger import Entry, Replay
+from registry.ledger import Entry, Replay, same
 from registry.stages import Stage
 
 
@@ -50,11 +49,6 @@ class State:
             if same(name) not in out:
                 found.setdefault(same(name), name)
         return tuple(found.values())
-
-
-def same(actor: str) -> str:
-    """The form in which two spellings of one name are equal."""
-    return unicodedata.normalize("NFKC", actor).strip().casefold()
 
 
 def fold(entries: Iterable[Entry], start: State | None = None) -> State:

@@ -199,6 +199,7 @@ class Store:
         """
         found = version.source
         with self._reaching():
+            mlflow.set_tracking_uri(self.uri)  # whoever follows `models:` asks MLflow's global one
             for _ in range(10):  # a version may be a copy of a copy
                 if found.startswith("models:"):
                     found = str(ModelsArtifactRepository.get_underlying_uri(found))
@@ -359,7 +360,9 @@ def reaching(uri: str) -> Iterator[None]:
     except MlflowException as error:
         first = without_password(_said(str(error.message)))
         if error.error_code in _UNREACHABLE or "Max retries exceeded" in first:
-            raise RegistryUnreachable(without_password(uri), _short(first)) from None
+            raise RegistryUnreachable(
+                without_password(uri), _short(first, str(error.message))
+            ) from None
         if error.error_code == "UNAUTHENTICATED" or "error code 401" in first:
             first = (
                 "it asks who you are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
@@ -425,10 +428,13 @@ def _said(message: str) -> str:
     return ": ".join(line for line in lines if line)
 
 
-def _short(text: str) -> str:
+def _short(text: str, whole: str = "") -> str:
+    """Why a store does not answer, in few words."""
     for sign in ("Connection refused", "timed out", "Name or service not known"):
         if sign in text:
             return sign.lower()
+    if told := re.search(r"too many (\d{3}) error responses|error code (\d{3})", whole):
+        return f"it answered {told[1] or told[2]}"
     return text[:120]
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from registry import automation, digest, lineage, plan, projection, record, signing
 from registry.errors import IllegalMove, UnderstudyError
-from registry.ledger import GENESIS, Entry, Numbered, Replay, Signature, as_it_reads, parse_signed
+from registry.ledger import (
+    GENESIS,
+    Entry,
+    Numbered,
+    Replay,
+    Signature,
+    as_it_reads,
+    parse_signed,
+    same,
+)
 from registry.plan import Plan
 from registry.sections import GateParams
 from registry.stages import Stage
-from registry.state import State, same
+from registry.state import State
 from registry.store import Shown, Store
+
+_LINEAGE = tuple(f.name for f in fields(lineage.Lineage))
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,13 @@ def verify(
     signed = _signatures(walked, keys, found)
     state = _decisions(model, walked, found)
     for difference in projection.differences(state, shown):
+        if difference.kind == "deleted" and _is_past(difference.version, state):
+            found.notes.append(difference.sentence)
+            continue
         found.add(difference.kind, difference.sentence, version=difference.version)
     entered = [w for n in sorted(shown.versions) if (w := walked.about(n, "register"))]
+    for numbered in entered:
+        _pointers(shown, numbered, found)
     for i, numbered in enumerate(entered if artifacts else (), 1):
         say(f"the artifact of v{numbered.entry.version} ({i} of {len(entered)})")
         where = folder / f"verify-{numbered.entry.version}"
@@ -200,6 +216,15 @@ def _witnesses(walked: Replay, shown: Shown, noted: Collection[str], found: Find
             "the entry that was shown last is not in the ledger: the newest entries were removed "
             "or changed",
         )
+    elif walked.winners and shown.head != walked.head:
+        at = next((w.number for w in walked.winners if w.entry.hash == shown.head), 0)
+        noted_at = f"notes entry {at}" if at else "notes no entry"
+        found.add(
+            "head_behind",
+            f"MLflow {noted_at} as the last one that was shown, and the last one is "
+            f"{walked.winners[-1].number}: a command ended before its time, or the tag was "
+            "changed; `understudy repair` puts it right",
+        )
     for head in noted:
         if head not in hashes:
             found.add(
@@ -217,17 +242,23 @@ def _signatures(walked: Replay, keys: Mapping[str, str], found: Findings) -> int
                 "to hold them against"
             )
         return 0
-    if not signed and walked.winners:
-        found.add("signature", "registry.keys of params.yaml names keys, and no entry is signed")
+    if not signed:
+        if walked.winners:
+            said = "registry.keys of params.yaml names keys, and no entry is signed"
+            found.add("signature", said)
         return 0
     if signed and signed[0]:
         found.notes.append(f"{signed[0]} entries were written before the first signed one")
     good = 0
-    for numbered in walked.winners[signed[0] :] if signed else ():
-        why = signing.problem(numbered.entry, numbered.signature, keys)
-        if why:
-            found.add("signature", f"entry {numbered.number}: {why}", entry=numbered.number)
-        good += not why
+    for place, numbered in enumerate(walked.winners):
+        wrong: str | None = None
+        if numbered.signature is None and numbered.entry.evidence.get("signed_by"):
+            wrong = "it was signed, and its signature was removed"
+        elif place >= signed[0]:
+            wrong = signing.problem(numbered.entry, numbered.signature, keys)
+            good += wrong is None
+        if wrong:
+            found.add("signature", f"entry {numbered.number}: {wrong}", entry=numbered.number)
     return good
 
 
@@ -295,8 +326,13 @@ def _planned(model: str, state: State, entry: Entry) -> Plan:
             raise IllegalMove(f"there is no decision of the kind {entry.kind!r}")
 
 
-def _version(store: Store, shown: Shown, entered: Numbered, folder: Path, found: Findings) -> None:
-    """Holds a version, its files and what its run keeps against the entry that registered it."""
+def _is_past(version: int | None, state: State) -> bool:
+    """Whether a version is neither in use nor on the way back."""
+    return state.stages.get(version or 0) is Stage.ARCHIVED and version not in state.former
+
+
+def _pointers(shown: Shown, entered: Numbered, found: Findings) -> None:
+    """Holds a version's run, source and lineage tags against the entry that registered it."""
     number, known = entered.entry.version, entered.entry.evidence
     version = shown.versions[number]
 
@@ -309,12 +345,25 @@ def _version(store: Store, shown: Shown, entered: Numbered, folder: Path, found:
                 "repointed",
                 f"v{number} was pointed elsewhere: its {name} is {now}, was {known[name]}",
             )
+    # A version that was registered by other means never had the tags.
+    tagged = known.get("tagged") or any(lineage.PREFIX + k in version.tags for k in _LINEAGE)
     for key, value in known.get("lineage", {}).items():
-        now = version.tags.get(lineage.PREFIX + key, value)
-        if now != value:
-            add(
-                "lineage", f"the tag {lineage.PREFIX}{key} of v{number} was changed to {now[:80]!r}"
-            )
+        tag = lineage.PREFIX + key
+        if tag in version.tags and version.tags[tag] != value:
+            shows = version.tags[tag][:80]
+            add("lineage", f"the tag {tag} of v{number} was changed to {shows!r}")
+        elif tag not in version.tags and tagged:
+            add("lineage", f"the tag {tag} of v{number} was removed")
+
+
+def _version(store: Store, shown: Shown, entered: Numbered, folder: Path, found: Findings) -> None:
+    """Holds a version's files and what its run keeps against the entry that registered it."""
+    number, known = entered.entry.version, entered.entry.evidence
+    version = shown.versions[number]
+
+    def add(kind: str, sentence: str) -> None:
+        found.add(kind, sentence, version=number)
+
     try:
         files = digest.manifest(store.download_model(version.source, folder / "model"))
     except Exception as error:  # whatever keeps it from being fetched

@@ -83,7 +83,9 @@ def test_approvals_are_spent_by_the_promotion() -> None:
         automation.permit("ana", plan.promote(live, "m", 2, Stage.PRODUCTION), live, two)
 
 
-@pytest.mark.parametrize("name", ["auto:x", " AUTO:x", "Auto:", "auto:a b"])
+@pytest.mark.parametrize(
+    "name", ["auto:x", " AUTO:x", "Auto:", "auto:a b", "\uff41uto:x", "auto\uff1ax"]
+)
 def test_names_of_programs(name: str) -> None:
     assert is_automatic(name)
 

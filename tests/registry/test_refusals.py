@@ -59,7 +59,7 @@ def test_an_actor_that_is_no_text_is_refused_before_anything_is_read(store: Any)
 
 def test_what_mlflow_refuses_is_told_in_its_words(store: Any) -> None:
     with pytest.raises(
-        RegistryRefused, match="refused the request: Registered Model with name=m not"
+        RegistryRefused, match=r"refused the request: Model Version \(name=m, version=1\) not found"
     ):
         store.set_stage("m", 1, Stage.STAGING)
 

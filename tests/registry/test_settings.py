@@ -23,7 +23,7 @@ from registry.sections import GateParams, RegistryParams, Section
 from registry.stages import ALIASES, Stage
 
 quick = hypothesis_settings(deadline=None, max_examples=50)
-SECTIONS = "ingest, data, train, evaluate, registry, gate"
+SECTIONS = "ingest, data, train, evaluate, registry, gate, serve"
 
 NAME = "letters, digits, '_', '-' and '.' make a name, 200 of them at the most"
 
@@ -103,9 +103,9 @@ def test_a_needed_section_that_is_absent_is_named(tmp_path: Path) -> None:
         ("modle: {}", f"unknown section 'modle'; there are {SECTIONS}"),
         ("1: {}", f"unknown section '1'; there are {SECTIONS}"),
         (
-            "Gate: {}\nregistry: {model: m}\nserve: {}",
+            "Gate: {}\nregistry: {model: m}\nsrve: {}",
             f"unknown section 'Gate'; there are {SECTIONS}; "
-            f"unknown section 'serve'; there are {SECTIONS}",
+            f"unknown section 'srve'; there are {SECTIONS}",
         ),
         ("registry: m", "registry must be a table of keys and values"),
         ("registry: [m]", "registry must be a table of keys and values"),

@@ -17,6 +17,7 @@ from registry.ledger import Entry, Signature
 from registry.promote import Wish
 from registry.sections import GATES, GateParams
 from registry.stages import Stage
+from registry.store import Store
 from tests.conftest import Tiny
 
 ENTRY = Entry(
@@ -143,3 +144,31 @@ def test_verify_demands_signatures_from_the_first_one_on(
     unheld = verify.verify(store, "m", keys={}, folder=tmp_path, artifacts=False)
     assert unheld.sound
     assert "1 entries are signed, and registry.keys of params.yaml names no key" in unheld.notes[0]
+
+
+def test_a_signature_that_was_removed_is_missed_even_from_the_first_signed_entry(
+    store: Any, tiny: Tiny, tmp_path: Path, ana: tuple[Path, str]
+) -> None:
+    path, public = ana
+    signer = signing.Signer(path)
+    for name, wish in (("good", Wish("ben")), ("better", Wish("ana", sign=signer))):
+        (tmp_path / name).mkdir()
+        where = tmp_path / name
+        register.register_run(store, "m", tiny.runs[name], wish=wish, folder=where)
+    (tmp_path / "same").mkdir()
+    where = tmp_path / "same"
+    register.register_run(
+        store, "m", tiny.runs["same"], wish=Wish("ana", sign=signer), folder=where
+    )
+    number, text = store.entries("m")[1]
+    entry, signature = ledger.parse_signed(text)
+    assert signature is not None
+    assert entry.evidence["signed_by"] == public
+    store._client.set_model_version_tag(
+        "m.ledger", str(number), "understudy.entry", ledger.render(entry, None)
+    )
+    fresh = Store(store.uri)
+    report = verify.verify(fresh, "m", keys={"ana": public}, folder=tmp_path, artifacts=False)
+    assert [f.sentence for f in report.findings] == [
+        "entry 2: it was signed, and its signature was removed"
+    ]

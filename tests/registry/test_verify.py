@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -274,7 +275,8 @@ def test_a_program_that_went_beyond_what_it_may(made: Ledger) -> None:
         actor="auto:x",
     )
     made.append(first)
-    assert "a program approves nothing" in made.verify().findings[0].sentence
+    (found,) = [f for f in made.verify().findings if f.kind == "illegal"]
+    assert "a program approves nothing" in found.sentence
 
 
 @pytest.fixture
@@ -351,6 +353,28 @@ def test_a_changed_lineage_tag(made: Ledger) -> None:
     assert only(made.verify()) == (
         "lineage: the tag understudy.git_commit of v1 was changed to 'def'"
     )
+
+
+def test_a_removed_lineage_tag_is_told_without_fetching_a_file(made: Ledger) -> None:
+    made.sql(
+        "DELETE FROM model_version_tags "
+        "WHERE name = 'm' AND version = 1 AND key = 'understudy.data_md5'"
+    )
+    assert only(made.verify(artifacts=False)) == (
+        "lineage: the tag understudy.data_md5 of v1 was removed"
+    )
+
+
+def test_a_head_that_was_taken_back_or_away(made: Ledger) -> None:
+    first = made.store.entries("m")[0][1]
+    head = json.loads(first)["hash"]
+    made.sql(
+        "UPDATE registered_model_tags SET value = ? WHERE name = 'm' AND key = 'understudy.head'",
+        head,
+    )
+    assert only(made.verify()).startswith("head_behind: MLflow notes entry 1 as the last one")
+    made.sql("DELETE FROM registered_model_tags WHERE name = 'm' AND key = 'understudy.head'")
+    assert only(made.verify()).startswith("head_behind: MLflow notes no entry as the last one")
 
 
 @pytest.mark.parametrize(
