@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from registry.errors import GateRefused
-from understudy import Outcome
+
+if TYPE_CHECKING:
+    from understudy import Outcome
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-import understudy
 from cli.options import next_command, show_json
 from registry.gate import Check
+from serving import nearby
+
+if TYPE_CHECKING:
+    from understudy import Outcome
 
 
 def _word(check: Check) -> str:
@@ -17,9 +22,11 @@ def _word(check: Check) -> str:
     return "overridden" if check.overridden else "passed"
 
 
-def show(outcome: understudy.Outcome, *, as_json: bool, then: str) -> None:
+def show(outcome: Outcome, *, as_json: bool, then: str) -> None:
     """The plan, the gates, what was done, and the next command."""
     plan, done = outcome.plan, outcome.number is not None
+    if done:
+        nearby.poke(plan.model)
     if as_json:
         show_json(
             {
@@ -48,3 +55,21 @@ def show(outcome: understudy.Outcome, *, as_json: bool, then: str) -> None:
         next_command(then)
     else:
         click.echo("nothing was changed (--dry-run)")
+
+
+def show_gateways(done: Mapping[str, Any], *, as_json: bool, then: str) -> None:
+    """What a gateway did when it was asked to roll back."""
+    if as_json:
+        show_json({**done, "dry_run": False})
+        return
+    click.echo(f"{done['model']}: {done['sentence']}")
+    for move in done["moves"]:
+        click.echo(f"  v{move['version']}: {move['source']} -> {move['target']}")
+    click.echo(f"ledger entry {done['ledger_entry']}")
+    if done["answers"] == done["version"]:
+        click.echo(f"the gateway answers with v{done['version']}, after {done['milliseconds']} ms")
+    else:
+        click.echo(
+            f"the gateway is starting v{done['version']}; until then v{done['answers']} answers"
+        )
+    next_command(then)

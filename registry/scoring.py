@@ -35,7 +35,7 @@ CALLS = 20
 WARM_UP = 10
 BATCH = 100
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b.*")
-_ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+_POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _NOT_ITS_BUSINESS = ("MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "MLFLOW_RUN_", "UNDERSTUDY_")
 # The server dies with whoever started it, even if that was killed (prctl 1 is PR_SET_PDEATHSIG).
 _LAUNCH = """
@@ -44,7 +44,9 @@ try:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 except (OSError, AttributeError):
     pass
-os.execv(sys.executable, [sys.executable, "-m", "mlflow", *sys.argv[1:]])
+if os.getppid() != int(sys.argv[1]):  # who started it was gone before it could be tied to it
+    sys.exit(1)
+os.execv(sys.executable, [sys.executable, "-m", "mlflow", *sys.argv[2:]])
 """
 
 
@@ -98,19 +100,14 @@ def served(
     has answered that. `folder` is for its log. Raises NotServed with the last line it wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     log = folder / "server.log"
     limit = patience or PATIENCE[manager]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", _LAUNCH, "models", "serve", "-m", str(files.resolve())),
-                *("--env-manager", manager, "-h", "127.0.0.1", "-p", str(port)),
-            ],
+            command(files, manager, port),
             cwd=folder,  # nothing of this project is found there by accident
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -119,7 +116,23 @@ def served(
         try:
             yield Server(port, _until_it_answers(process, port, example, limit, log))
         finally:
-            _end(process)
+            end(process)
+
+
+def command(files: Path, manager: Manager, port: int) -> list[str]:
+    """`mlflow models serve` on a model's files, as a process that dies with who started it."""
+    return [
+        *(sys.executable, "-c", _LAUNCH, str(os.getpid())),
+        *("models", "serve", "-m", str(files.resolve())),
+        *("--env-manager", manager, "-h", "127.0.0.1", "-p", str(port)),
+    ]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def body(rows: pd.DataFrame) -> bytes:
@@ -155,12 +168,12 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _environment() -> dict[str, str]:
-    """That of this process, one thread to each pool, without what is no model's business."""
+def environment(threads: int = 1) -> dict[str, str]:
+    """That of this process, so many threads to each pool, without what is no model's business."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_ITS_BUSINESS)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    one = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
-    return {**kept, **one, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    pools = {f"{name}_NUM_THREADS": str(threads) for name in _POOLS}
+    return {**kept, **pools, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def _until_it_answers(
@@ -174,7 +187,7 @@ def _until_it_answers(
     start = time.monotonic()
     while (left := limit - (time.monotonic() - start)) > 0:
         if process.poll() is not None:
-            raise NotServed(f"the scoring server ended by itself{_last_line(log)}")
+            raise NotServed(f"the scoring server ended by itself{last_line(log)}")
         try:
             with contextlib.closing(_connection(port, min(left, ANSWER_WITHIN))) as connection:
                 _asked(connection, *example)
@@ -182,8 +195,8 @@ def _until_it_answers(
         except ConnectionRefusedError:
             time.sleep(0.1)  # it does not listen yet
         except NotServed as error:
-            raise NotServed(f"{error}{_last_line(log)}") from None
-    raise NotServed(f"the scoring server did not answer within {limit:g} s{_last_line(log)}")
+            raise NotServed(f"{error}{last_line(log)}") from None
+    raise NotServed(f"the scoring server did not answer within {limit:g} s{last_line(log)}")
 
 
 def _connection(port: int, seconds: float) -> http.client.HTTPConnection:
@@ -202,8 +215,13 @@ def _asked(connection: http.client.HTTPConnection, request: bytes, rows: int) ->
         raise NotServed("the scoring server took a request and did not answer it") from None
     except (OSError, http.client.HTTPException) as error:
         raise NotServed(f"the scoring server broke off ({type(error).__name__})") from None
-    if response.status != 200:
-        raise NotServed(f"the scoring server answered {response.status}{_reason(text)}")
+    return require_answers(response.status, text, rows)
+
+
+def require_answers(status: int, text: bytes, rows: int) -> list[Any]:
+    """The predictions of a response, one for each row, all of them finite. Raises NotServed."""
+    if status != 200:
+        raise NotServed(f"the scoring server answered {status}{_reason(text)}")
     try:
         found = json.loads(text)["predictions"]
     except (ValueError, KeyError, TypeError):
@@ -246,7 +264,7 @@ def _reason(text: bytes) -> str:
     return f": {message.splitlines()[0][:200]}" if message else ""
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
     """The last error in the server's log that is not MLflow's on its process having ended."""
     try:
         lines = [li.strip() for li in log.read_text(errors="replace").splitlines()]
@@ -257,9 +275,9 @@ def _last_line(log: Path) -> str:
     return f"; it last wrote: {(errors or told)[-1][:200]}" if told else ""
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes], grace: float = 5.0) -> None:
     """End the process and all that it started; they have a process group of their own."""
-    for sign, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for sign, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sign)
         if _gone(process, seconds):

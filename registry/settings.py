@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
 from registry.sections import GateParams, RegistryParams, Section
 
-SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate")
+SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate", "serve")
 """Every top-level key that params.yaml may have."""
 
 
@@ -112,6 +113,11 @@ def tracking_uri(root: Path | None = None) -> str:
     """MLFLOW_TRACKING_URI, or mlflow.db in the project's folder."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
     return given or f"sqlite:///{root or find_root()}/mlflow.db"
+
+
+def actor() -> str:
+    """Who decides unless somebody is named: UNDERSTUDY_ACTOR, else the login name."""
+    return os.environ.get("UNDERSTUDY_ACTOR") or getpass.getuser()
 
 
 def without_password(text: str) -> str:

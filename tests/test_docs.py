@@ -23,6 +23,7 @@ from pipelines.params import (
 )
 from registry.sections import GateParams, RegistryParams
 from registry.settings import SECTIONS, gate_params, registry_params
+from serving.sections import ServeParams
 from tests.conftest import REPOSITORY
 
 PARAMETERS = REPOSITORY / "docs" / "parameters.md"
@@ -35,6 +36,7 @@ KINDS = {
     "evaluate": EvaluateParams,
     "registry": RegistryParams,
     "gate": GateParams,
+    "serve": ServeParams,
 }
 WORDS = re.compile("flight|carrier|nyc", re.IGNORECASE)
 SHELL = ("|", "||", "&&", ";", ">", ">>", "&")

@@ -14,7 +14,6 @@ All raise subclasses of registry.errors.UnderstudyError, whose text says what to
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 from collections.abc import Sequence
@@ -351,7 +350,7 @@ def _name(model: str | None) -> str:
 
 
 def _wish(reason: str, actor: str | None, dry_run: bool) -> Wish:
-    who = os.environ.get("UNDERSTUDY_ACTOR") or getpass.getuser() if actor is None else actor
+    who = settings.actor() if actor is None else actor
     root = _root()
     keys = settings.registry_params(root).keys if root else {}
     path = os.environ.get("UNDERSTUDY_KEY")

@@ -1,0 +1,48 @@
+"""`understudy serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import options
+from registry.console import Command
+
+
+@click.command(cls=Command, epilog="Example: understudy serve --port 8080")
+@click.option(
+    "--model", "models", multiple=True, help="Registered model; repeat for several in one gateway."
+)
+@click.option("--host", help="Address to listen at; default: serve.host of params.yaml.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: serve.port of params.yaml.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where it keeps what it needs.")
+@options.as_json
+def command(
+    models: tuple[str, ...], host: str | None, port: int | None, folder: Path | None, as_json: bool
+) -> None:
+    """Serve what is in Production, follow the ledger, keep the former version ready."""
+    from registry import settings
+    from registry.errors import ProjectNotFound
+    from registry.sections import GateParams
+    from serving import run
+    from serving.sections import ServeParams
+
+    try:
+        root: Path | None = settings.find_root()
+    except ProjectNotFound:
+        if not models:
+            raise
+        root = None
+    params = settings.read_section(root, "serve", ServeParams) if root else ServeParams()
+    given = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    run.run(
+        run.Setting(
+            models or (settings.registry_params(root).model,),
+            settings.tracking_uri(root),
+            folder or (root or Path.cwd()) / ".understudy",
+            params.model_copy(update=given),
+            settings.gate_params(root) if root else GateParams(),
+            as_json,
+        )
+    )

@@ -1,0 +1,1 @@
+"""A gateway before `mlflow models serve` that follows the ledger and loses no request."""

@@ -1,0 +1,369 @@
+"""Makes what is served follow the ledger: start, try, swap, drain; and keep the former one ready.
+
+Swap last: whatever fails before it leaves the version serving that served before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from registry.errors import UnderstudyError
+from registry.promote import Outcome, Wish
+from registry.sections import GateParams
+from serving import audition
+from serving.audition import FEW, Failed, Sample
+from serving.batch import Line
+from serving.crew import Crew, Place, Say
+from serving.sections import ServeParams
+from serving.served import NotStarted
+from serving.signature import NOTHING_KNOWN, Signature
+from serving.watch import Live, OlderLedger, Unfit, Wanted, Watch
+
+AGAIN = 30.0
+"""Seconds after which a version that could not be served is tried again."""
+ROLLBACK_DRAIN = 0.1
+"""Seconds that calls of a version get that was rolled back; then the live one is asked instead."""
+SAMPLES = 200
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the last rehearsal of the former version showed."""
+
+    ready: bool
+    at: float
+    """Seconds since 1970."""
+    milliseconds: float | None = None
+    """Median time of an answer."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A route that was changed."""
+
+    at: float
+    version: int
+    former: int | None
+    seconds: float
+    """From when the ledger was read to the change."""
+    kind: str
+
+
+@dataclass
+class Facts:
+    """What is known of following, for status and page."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    problem: str = ""
+    """Why what the ledger wants is not served."""
+    registry: str = ""
+    """Why the registry is not followed at present."""
+    bringing: int | None = None
+    """The version that is being started."""
+    rehearsal: Rehearsal | None = None
+    swaps: deque[Swap] = field(default_factory=lambda: deque(maxlen=100))
+    counts: dict[str, int] = field(
+        default_factory=lambda: {
+            "swaps": 0, "refusals": 0, "rehearsals": 0, "rehearsals_failed": 0, "looks_failed": 0
+        }
+    )  # fmt: skip
+
+
+class Follower:
+    """One model: its line, the crew that answers, and the one that stands by."""
+
+    def __init__(
+        self, watch: Watch, line: Line, place: Place, params: ServeParams, say: Say
+    ) -> None:
+        self.watch, self.line = watch, line
+        self.live: Crew | None = None
+        self.understudy: Crew | None = None
+        self.facts = Facts()
+        self.samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._place, self._params, self._say = place, params, say
+        # Looks and fetches each have a thread: a registry that hangs does not hold up a start.
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="look")
+        self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
+        self._deciding = ThreadPoolExecutor(1, thread_name_prefix="decide")
+        self._poked = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._target: tuple[Live | None, Live | None] = (None, None)
+        self._failed_at = 0.0
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._seen_at = 0.0
+
+    @property
+    def model(self) -> str:
+        """The registered model."""
+        return self.watch.model
+
+    @property
+    def signature(self) -> Signature:
+        """What the live version takes and gives."""
+        return self.live.artifact.signature if self.live else NOTHING_KNOWN
+
+    @property
+    def ready(self) -> bool:
+        """Whether a version answers."""
+        return self.live is not None and self.live.running > 0
+
+    def crew_of(self, served: object) -> Crew | None:
+        """The crew that a process belongs to, while it is in use."""
+        crews = (self.live, self.understudy)
+        return next((c for c in crews if c is not None and c.has(served)), None)
+
+    # The loop
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        rehearsing = asyncio.ensure_future(self._keep_rehearsing())
+        try:
+            while True:
+                self._poked.clear()
+                await self._look()
+                self._pursue()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._params.poll):
+                        await self._poked.wait()
+        finally:
+            rehearsing.cancel()
+            await self._stop()
+
+    async def _keep_rehearsing(self) -> None:
+        while self._params.rehearse:
+            await asyncio.sleep(self._params.rehearse)
+            if self.understudy is not None and not self._busy:
+                await self._rehearse(self.understudy)
+
+    def poke(self) -> None:
+        """Look at the ledger now."""
+        self._poked.set()
+
+    async def rollback(self, to: int | None, wish: Wish, params: GateParams) -> Outcome:
+        """Roll back in the ledger, and here at once. Raises UnderstudyError."""
+        done = await self._in(self._deciding, lambda: self.watch.rollback(to, wish, params))
+        await self.look_now()
+        return done
+
+    async def look_now(self) -> None:
+        """Read the ledger, and flip the route before this returns where that needs no start."""
+        await self._look()
+        self._pursue()
+
+    @property
+    def _busy(self) -> bool:
+        return self._work is not None and not self._work.done()
+
+    async def _look(self) -> None:
+        facts = self.facts
+        try:
+            wanted = await self._in(self._looking, self.watch.look)
+        except (UnderstudyError, OlderLedger) as error:
+            facts.counts["looks_failed"] += 1
+            if facts.registry != str(error):
+                facts.registry = str(error)
+                self._say("registry_not_followed", {"reason": facts.registry})
+            if self.live is None and facts.wanted.production is None:
+                facts.wanted = self.watch.remembered()
+            return
+        if facts.registry:
+            facts.registry = ""
+            self._say("registry_followed_again", {})
+        if wanted.head != facts.wanted.head:
+            self._seen_at = time.monotonic()
+            self._say("ledger_moved", {"entry": wanted.entry, "says": wanted.sentence})
+        facts.wanted = wanted
+
+    def _pursue(self) -> None:
+        """Flip at once where that is possible; start in the background what is missing."""
+        wanted = self.facts.wanted
+        production = wanted.production
+        if production is None:
+            return
+        if self.live is not None and self.live.version == production.version:
+            if self.facts.problem and not self._busy:
+                self.facts.problem = ""
+        elif (
+            self.understudy is not None
+            and self.understudy.version == production.version
+            and self.understudy.running
+        ):
+            crew, self.understudy = self.understudy, None
+            self._flip(crew)
+        target = (production, wanted.former)
+        if self._busy and target == self._target:
+            return
+        if self._is_there(target):
+            return
+        if target == self._target and time.monotonic() - self._failed_at < AGAIN:
+            return
+        if self._work is not None and self._busy:
+            self._work.cancel()
+        self._target = target
+        self._work = asyncio.ensure_future(self._reach(production, wanted.former))
+
+    def _is_there(self, target: tuple[Live | None, Live | None]) -> bool:
+        production, former = target
+        live = self.live.version if self.live else None
+        ready = self.understudy.version if self.understudy else None
+        return (production is None or live == production.version) and (
+            former is None or ready == former.version or not self._params.rehearse
+        )
+
+    async def _reach(self, production: Live, former: Live | None) -> None:
+        """Bring up what is missing: the live version, then the one that stands by."""
+        try:
+            if self.live is None or self.live.version != production.version:
+                crew = await self._bring(production, trial=True)
+                self._flip(crew)
+            if former is None:
+                await self._dismiss_understudy()
+            elif self._params.rehearse:
+                await asyncio.sleep(0)
+                await self._stand_by(former)
+            self.facts.problem = ""
+        except (Unfit, NotStarted, Failed) as error:
+            self._failed_at = time.monotonic()
+            self.facts.problem = str(error)
+            self.facts.counts["refusals"] += 1
+            self._say("version_refused", {"version": self.facts.bringing, "reason": str(error)})
+        finally:
+            self.facts.bringing = None
+
+    async def _stand_by(self, former: Live) -> None:
+        if self.understudy is not None and self.understudy.version == former.version:
+            return
+        await self._dismiss_understudy()
+        crew = await self._bring(former, trial=False)
+        self.understudy = crew
+        await self._rehearse(crew)
+
+    async def _dismiss_understudy(self) -> None:
+        crew, self.understudy = self.understudy, None
+        self.facts.rehearsal = None
+        if crew is not None:
+            await crew.stop()
+
+    async def _bring(self, live: Live, *, trial: bool) -> Crew:
+        """A crew that answers as it must. Raises Unfit, NotStarted, Failed."""
+        self.facts.bringing = live.version
+        in_use = {c.artifact.digest for c in (self.live, self.understudy) if c is not None}
+        artifact = await self._in(self._fetching, lambda: self.watch.fetch(live, in_use))
+        self._say("starting", {"version": live.version})
+        crew = Crew(artifact, self._place, self.line, self._say)
+        try:
+            seconds = await crew.start()
+            samples = list(self.samples) if trial else []
+            against = self.live if trial else None
+            heard = await audition.audition(crew, samples, against, self._params.slow_ms)
+        except BaseException:
+            await asyncio.shield(crew.stop())
+            raise
+        facts: dict[str, object] = {"version": live.version, "seconds": round(seconds, 2)}
+        facts |= {"tried_with": heard.requests, "milliseconds": round(heard.milliseconds, 1)}
+        if heard.equal is not None:
+            facts["equal_answers"] = round(heard.equal, 4)
+        self._say("ready", facts)
+        return crew
+
+    def _flip(self, crew: Crew) -> None:
+        """The route of the model; from here on every waiting and new request is the crew's."""
+        former, self.live = self.live, crew
+        self.line.flip(crew.pool)
+        wanted = self.facts.wanted
+        number = former.version if former else None
+        took = time.monotonic() - self._seen_at
+        self.facts.swaps.append(Swap(time.time(), crew.version, number, took, wanted.kind))
+        self.facts.counts["swaps"] += 1
+        self._say(
+            "swap", {"version": crew.version, "former": number, "milliseconds": round(took * 1000)}
+        )
+        self.samples.clear()  # what the former answered is no measure for this one
+        self.watch.remember(wanted)
+        if former is not None:
+            task = asyncio.ensure_future(self._leave(former, wanted))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, crew: Crew, wanted: Wanted) -> None:
+        """Let a version finish its calls; then it stands by, or ends."""
+        stays = wanted.former is not None and wanted.former.version == crew.version
+        seconds = self._params.timeout if wanted.kind != "rollback" else ROLLBACK_DRAIN
+        if stays and self._params.rehearse:
+            before, self.understudy = self.understudy, crew
+            if before is not None and before is not crew:
+                await before.stop()
+            await self.line.drain(crew.pool, seconds)
+            self.facts.rehearsal = None
+        else:
+            await self.line.drain(crew.pool, seconds)
+            await crew.stop()
+
+    async def _rehearse(self, crew: Crew) -> None:
+        counts = self.facts.counts
+        counts["rehearsals"] += 1
+        before = self.facts.rehearsal
+        try:
+            samples = [Sample(s.body, s.content_type, s.answer) for s in list(self.samples)[-FEW:]]
+            heard = await audition.rehearse(crew, samples, self._params.slow_ms)
+            self.facts.rehearsal = Rehearsal(True, time.time(), round(heard.milliseconds, 2))
+        except (Failed, NotStarted) as error:
+            counts["rehearsals_failed"] += 1
+            self.facts.rehearsal = Rehearsal(False, time.time(), reason=str(error))
+        after = self.facts.rehearsal
+        if before is None or before.ready != after.ready:
+            facts = {"version": crew.version, "ready": after.ready, "reason": after.reason}
+            self._say("rollback_ready" if after.ready else "rollback_not_ready", facts)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    async def _stop(self) -> None:
+        tasks = [t for t in (self._work, *self._leaving) if t is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        crews = [c for c in (self.live, self.understudy) if c is not None]
+        await asyncio.gather(*(c.stop() for c in crews))
+        for pool in (self._looking, self._fetching, self._deciding):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def status(self) -> dict[str, Any]:
+        """What is live, what stands by, and what is wrong."""
+        facts, wanted = self.facts, self.facts.wanted
+        rehearsal = facts.rehearsal
+        return {
+            "model": self.model,
+            "ready": self.ready,
+            "version": self.live.version if self.live else None,
+            "processes": self.live.running if self.live else 0,
+            "understudy": self.understudy.version if self.understudy else None,
+            "rollback_ready": bool(rehearsal and rehearsal.ready and self.understudy),
+            "rollback_milliseconds": rehearsal.milliseconds if rehearsal else None,
+            "rollback_reason": rehearsal.reason if rehearsal else "",
+            "ledger": {
+                "entry": wanted.entry,
+                "head": wanted.head,
+                "production": wanted.production.version if wanted.production else None,
+                "says": wanted.sentence,
+                "followed": not facts.registry,
+                "reason": facts.registry,
+            },
+            "entries": list(wanted.entries),
+            "swaps": [asdict(swap) for swap in facts.swaps],
+            "starting": facts.bringing,
+            "problem": facts.problem,
+            "waiting": self.line.waiting,
+            "counts": dict(facts.counts),
+            "restarts": sum(c.restarts for c in (self.live, self.understudy) if c),
+        }

@@ -1,0 +1,90 @@
+"""The gateways that run on this machine, for the commands; it imports next to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from registry.errors import UnderstudyError
+from registry.settings import find_root, tracking_uri
+
+RUNNING = "gateways"
+"""Folder of the files that running gateways leave, below their own folder."""
+FOLDER = ".understudy"
+
+
+class GatewayRefused(UnderstudyError):
+    """A gateway that runs here said no; the sentence is its own."""
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """A gateway that runs on this machine, and the token it gave this user."""
+
+    pid: int
+    address: str
+    token: str
+    uri: str
+    models: tuple[str, ...]
+
+    def post(self, path: str, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """What it answers. Raises OSError, GatewayRefused."""
+        where = urlsplit(self.address)
+        host, port = where.hostname or "127.0.0.1", where.port or 80
+        there = http.client.HTTPConnection(host, port, timeout=seconds)
+        if where.scheme == "https":
+            # It is this machine, and the token proves the rest; its name need not match.
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            there = http.client.HTTPSConnection(host, port, timeout=seconds, context=trusting)
+        with contextlib.closing(there):
+            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+            there.request("POST", path, json.dumps(body), headers)
+            response = there.getresponse()
+            try:
+                said = json.loads(response.read())
+            except ValueError:
+                raise OSError("it does not answer as a gateway") from None
+        if response.status != 200:
+            raise GatewayRefused(str(said.get("message", f"it answered {response.status}")))
+        found: dict[str, Any] = said
+        return found
+
+
+def running(root: Path, model: str) -> list[Nearby]:
+    """Those that serve a model of the project in `root` from the registry this user asks."""
+    found = []
+    for path in sorted((root / FOLDER / RUNNING).glob("*.json")):
+        try:
+            raw = json.loads(path.read_text())
+            one = Nearby(
+                int(raw["pid"]), raw["address"], raw["token"], raw["uri"], tuple(raw["models"])
+            )
+            os.kill(one.pid, 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)  # of one that was killed
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        else:
+            if model in one.models and one.uri == tracking_uri(root):
+                found.append(one)
+    return found
+
+
+def poke(model: str) -> None:
+    """Let every gateway that serves a model look at the ledger now; says nothing of failures."""
+    try:
+        gateways = running(find_root(), model)
+    except UnderstudyError:
+        return
+    for gateway in gateways:
+        with contextlib.suppress(OSError, http.client.HTTPException, UnderstudyError):
+            gateway.post("/admin/refresh", {"model": model}, 2.0)

@@ -1,0 +1,84 @@
+"""HTTP as uvicorn speaks it, with limits that it lacks: size of a head, and time to send one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 32_000
+HEAD_SECONDS = 10.0
+CONNECTIONS = 20_000
+"""More are closed at once; each costs a file descriptor and some kB."""
+
+
+class Protocol(HttpToolsProtocol):
+    """Closes connections that send a head too long, too slowly, or that are one too many."""
+
+    _late: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._no_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before a head is complete."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._late is None:
+                self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """The head is there in time."""
+        self._in_head = False
+        self._no_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next head may begin."""
+        super().on_message_complete()
+        self._in_head, self._head_bytes = True, 0
+
+    def _no_timer(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _too_late(self) -> None:
+        self._refuse(b"408 Request Timeout")
+
+    def _refuse(self, line: bytes) -> None:
+        self._no_timer()
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 " + line + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets an answer without a word of it."""
+        del msg
+        self._refuse(b"400 Bad Request")
+
+
+def gone(receive: Any) -> Any:
+    """A function that says whether the caller of a request has hung up."""
+    cycle = getattr(receive, "__self__", None)
+    if cycle is None or not hasattr(cycle, "disconnected"):
+        return lambda: False
+    return lambda: cycle.disconnected

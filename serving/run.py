@@ -1,0 +1,206 @@
+"""Puts a gateway together and runs it until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from registry.errors import UnderstudyError
+from registry.sections import GateParams
+from serving import tokens
+from serving.batch import Limits, Line, Told
+from serving.crew import Place
+from serving.follow import Follower
+from serving.gateway import Gateway
+from serving.log import Log
+from serving.metrics import Metrics
+from serving.nearby import RUNNING
+from serving.protocol import Protocol
+from serving.recorder import Recorder, url_of
+from serving.sections import ServeParams
+from serving.served import Served
+from serving.watch import Watch
+
+LAST_RECORDS = 10.0
+"""Seconds in which the prediction log may be completed at the end."""
+TICK = 0.1
+"""Seconds between two looks for requests that waited too long."""
+
+
+class PortTaken(UnderstudyError):
+    """Somebody else listens there."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"cannot listen at {host}:{port} ({why}); choose another with --port")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a gateway serves, and where it keeps what it needs."""
+
+    models: Sequence[str]
+    uri: str
+    folder: Path
+    params: ServeParams
+    gates: GateParams
+    as_json: bool = False
+
+
+def run(setting: Setting) -> None:
+    """Serve until SIGINT or SIGTERM. Raises UnderstudyError."""
+    import uvloop
+
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(setting))
+
+
+async def serve(setting: Setting) -> None:
+    """The gateway's life. Raises UnderstudyError where it cannot begin."""
+    params = setting.params
+    listening = _listen(params.host, params.port)
+    port = int(listening.getsockname()[1])
+    log = Log(as_json=setting.as_json)
+    metrics = Metrics()
+    followers = {name: _follower(name, setting, log, metrics) for name in setting.models}
+    recorder = _recorder(setting, log)
+    with _known(setting, port) as known:
+        if recorder is not None:
+            await recorder.start()
+        gateway = Gateway(followers, params, setting.gates, known, metrics, recorder)
+        config = uvicorn.Config(
+            gateway,
+            http=Protocol,
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=int(params.timeout),
+            backlog=4096,
+            ssl_certfile=params.certificate,
+            ssl_keyfile=params.key,
+        )
+        log.say("listening", {"address": address(params, port), "models": ", ".join(followers)})
+        work = [asyncio.ensure_future(f.run()) for f in followers.values()]
+        work.append(asyncio.ensure_future(_tick(followers)))
+        server = _Server(config)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            if recorder is not None:
+                await recorder.stop(LAST_RECORDS)
+            log.say("ended", {})
+
+
+def _recorder(setting: Setting, log: Log) -> Recorder | None:
+    params = setting.params
+    url = url_of(params.records or "", setting.folder)
+    if not url:
+        return None
+    return Recorder(
+        url,
+        say=log.say,
+        never_stored=params.never_stored,
+        days=params.records_days,
+        max_bytes=params.records_bytes,
+        label_days=params.label_days,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises a signal again once it has ended, which would end us before we clean up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the server."""
+        yield
+
+
+def _follower(name: str, setting: Setting, log: Log, metrics: Metrics) -> Follower:
+    params = setting.params
+    folder = setting.folder / "serve" / name
+    limits = Limits(params.waiting, params.waiting_bytes, params.batch_rows, params.batch_bytes)
+    batches, rows = metrics.batch.labels(name), metrics.rows.labels(name)
+
+    def answered(version: int, requests: int, count: int) -> None:
+        del version
+        batches.observe(requests)
+        rows.inc(count)
+
+    def failed(served: Served, why: str) -> None:
+        crew = follower.crew_of(served)
+        if crew is not None:
+            crew.broken(served, why)
+
+    def say(event: str, facts: Mapping[str, object]) -> None:
+        log.say(event, {"model": name, **facts})
+
+    line = Line(limits, Told(answered, failed))
+    watch = Watch(name, setting.uri, folder, params.environment)
+    place = Place(folder / "logs", params.processes, params.threads, params.timeout)
+    follower = Follower(watch, line, place, params, say)
+    return follower
+
+
+async def _tick(followers: Mapping[str, Follower]) -> None:
+    while True:
+        await asyncio.sleep(TICK)
+        now = time.monotonic()
+        for follower in followers.values():
+            follower.line.expire(now)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(4096)
+    except OSError as error:
+        listening.close()
+        raise PortTaken(host, port, error.strerror or type(error).__name__) from None
+    listening.setblocking(False)
+    return listening
+
+
+def address(params: ServeParams, port: int) -> str:
+    """Where this machine's commands reach the gateway."""
+    scheme = "https" if params.certificate else "http"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(params.host, params.host)  # noqa: S104
+    return f"{scheme}://{host}:{port}"
+
+
+@contextmanager
+def _known(setting: Setting, port: int) -> Iterator[tokens.Tokens]:
+    """The tokens; one more, for the commands of this user on this machine, while it lasts."""
+    token = tokens.new()
+    folder = setting.folder / RUNNING
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{os.getpid()}.json"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as stream:
+        said = {"pid": os.getpid(), "address": address(setting.params, port), "token": token}
+        json.dump({**said, "uri": setting.uri, "models": list(setting.models)}, stream)
+    try:
+        known = tokens.Tokens(tokens.read(setting.folder))
+        yield known.with_one("this machine", "admin", token)
+    finally:
+        path.unlink(missing_ok=True)

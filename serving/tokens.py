@@ -1,0 +1,82 @@
+"""Who may ask and who may decide: API tokens, kept as hashes and compared in constant time.
+
+A token is 32 random bytes, so that its plain SHA-256 tells nothing; no salt or slow hash is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+Scope = Literal["predict", "admin"]
+FILE = "tokens.json"
+
+
+def new() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def hashed(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+class Tokens:
+    """The tokens that a gateway takes; `admin` ones may also predict."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        self._known = {
+            name: (entry["scope"], entry["sha256"]) for name, entry in (known or {}).items()
+        }
+
+    @property
+    def predicting_needs_one(self) -> bool:
+        """Whether there is any token for predicting; without one everybody may."""
+        return any(scope == "predict" for scope, _ in self._known.values())
+
+    def allows(self, authorization: str, scope: Scope) -> bool:
+        """Whether an `Authorization: Bearer ...` header is good enough. Looks at every token."""
+        kind, _, token = authorization.partition(" ")
+        given = hashed(token.strip()) if kind.lower() == "bearer" else ""
+        found = False
+        for has, known in self._known.values():
+            same = hmac.compare_digest(known, given)
+            found |= same and (has == "admin" or has == scope)
+        return found
+
+    def with_one(self, name: str, scope: Scope, token: str) -> Tokens:
+        """These and one more."""
+        found = Tokens()
+        found._known = {**self._known, name: (scope, hashed(token))}
+        return found
+
+
+def read(folder: Path) -> dict[str, dict[str, str]]:
+    """Names, scopes and hashes as they are kept in a folder. Raises ValueError."""
+    try:
+        raw = json.loads((folder / FILE).read_text())
+    except FileNotFoundError:
+        return {}
+    if not isinstance(raw, dict) or not all(
+        isinstance(v, dict) and {"scope", "sha256"} <= v.keys() for v in raw.values()
+    ):
+        raise ValueError(f"{folder / FILE} holds no tokens")
+    return raw
+
+
+def write(folder: Path, known: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep names, scopes and hashes, readable for this user only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    new_path = path.with_suffix(".new")
+    handle = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as stream:
+        json.dump({k: dict(v) for k, v in known.items()}, stream, indent=2)
+    new_path.replace(path)

@@ -1,0 +1,237 @@
+"""What the ledger wants served, and the verified files of it; blocks, and so runs in a thread.
+
+What was wanted last, and the files of it, are kept on this machine: a gateway that starts while the
+registry is away serves what it served before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import digest, projection, promote, requirements, scoring
+from registry import store as registry_store
+from registry.errors import UnderstudyError
+from registry.ledger import Numbered, Replay
+from registry.promote import Outcome, Wish
+from registry.requirements import Wanted as Environment
+from registry.sections import GateParams
+from registry.state import state_of
+from registry.store import Store
+from serving import signature
+from serving.served import Artifact
+
+ENTRIES = 10
+"""Of the ledger, for who looks at the gateway."""
+KEPT_MODELS = 5
+"""Verified copies of artifacts that stay on this machine beside those in use, for each model."""
+
+
+class Unfit(Exception):
+    """A version cannot be served; the text says why."""
+
+
+class OlderLedger(Exception):
+    """The registry shows less than it did before; nothing of it is followed."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A version that is to be served, and the digest that its files must have."""
+
+    version: int
+    digest: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the ledger says: what answers, and what stands by."""
+
+    head: str = ""
+    entry: int = 0
+    """Number of the last entry that counts."""
+    production: Live | None = None
+    former: Live | None = None
+    kind: str = ""
+    """Of the last entry: promote, rollback, ..."""
+    sentence: str = ""
+    entries: tuple[dict[str, Any], ...] = ()
+    """The last ones: entry, kind, sentence, actor, reason, time."""
+    known: bool = True
+    """False where the registry could not be asked and this is from the last time."""
+
+
+class Watch:
+    """One model's ledger and artifacts, as a gateway needs them."""
+
+    def __init__(self, model: str, uri: str, folder: Path, environment: Environment) -> None:
+        self.model, self._uri, self._folder = model, uri, folder
+        self._environment = environment
+        self._store: Store | None = None
+        self._found: Replay | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # The ledger
+
+    def look(self) -> Wanted:
+        """What the ledger says now. Raises UnderstudyError, OlderLedger."""
+        if self._store is None:
+            self._store = Store(self._uri)
+        if self._found is None:
+            found, _ = projection.look(self._store, self.model)
+            self._require_no_older(found)
+        else:
+            self._require_same(self._store, self._found)
+            found = projection.read(self._store, self.model, self._found)
+        self._found = found
+        return self._wanted(found)
+
+    def _require_same(self, store: Store, found: Replay) -> None:
+        """The last entry that was read is still there, and the same."""
+        if not found.winners:
+            return
+        last = found.winners[-1]
+        entries = store.records(self.model, last.number - 1)
+        texts = {number: text for number, text, _ in entries}
+        if last.entry.hash not in texts.get(last.number, ""):
+            raise OlderLedger(f"ledger entry {last.number} is gone from the registry, or changed")
+
+    def _require_no_older(self, found: Replay) -> None:
+        """What was followed before the gateway was started is in the ledger."""
+        before = self.remembered()
+        if before.head and not any(w.entry.hash == before.head for w in found.winners):
+            raise OlderLedger(f"ledger entry {before.entry}, followed before, is not in the ledger")
+
+    def _wanted(self, found: Replay) -> Wanted:
+        if not found.winners:
+            return Wanted()
+        state, last = state_of(found), found.winners[-1]
+        former = next((v for v in reversed(state.former) if v != state.production), None)
+        return Wanted(
+            found.head,
+            last.number,
+            _live(found, state.production),
+            _live(found, former),
+            last.entry.kind,
+            last.entry.sentence,
+            tuple(_entry(winner) for winner in found.winners[-ENTRIES:]),
+        )
+
+    # What stays on this machine
+
+    def remember(self, wanted: Wanted) -> None:
+        """Note what is served, for a start without the registry."""
+        path = self._folder / "last.json"
+        text = json.dumps(asdict(wanted))
+        with contextlib.suppress(OSError):  # a full disk is no reason not to serve
+            new = path.with_suffix(".new")
+            new.write_text(text)
+            new.replace(path)
+
+    def remembered(self) -> Wanted:
+        """What was served last; nothing where that is not known."""
+        try:
+            raw: dict[str, Any] = json.loads((self._folder / "last.json").read_text())
+            live = {k: Live(**raw[k]) if raw[k] else None for k in ("production", "former")}
+            return Wanted(**{**raw, **live, "known": False})
+        except (OSError, ValueError, KeyError, TypeError):
+            return Wanted(known=False)
+
+    # Artifacts
+
+    def fetch(self, live: Live, in_use: Collection[str] = ()) -> Artifact:
+        """The files of a version, with the digest that the ledger has. Raises Unfit.
+
+        The copies of the digests `in_use` stay, however old they are.
+        """
+        if not live.digest:
+            raise Unfit(f"the ledger has no digest of v{live.version}; register it anew")
+        files = self._folder / "models" / live.digest
+        if not self._intact(files, live.digest):
+            self._download(live, files)
+            self._forget_old({live.digest, *in_use})
+        try:
+            os.utime(files)
+            example = registry_store.input_example(files)
+            if example is None:
+                raise Unfit(f"v{live.version} carries no input example to try it with")
+            body, rows = scoring.example_request(files, example)
+        except Unfit:
+            raise
+        except Exception as error:  # whatever a flavour's own reading may raise
+            name = type(error).__name__
+            raise Unfit(f"the input example of v{live.version} cannot be read ({name})") from None
+        manager = requirements.manager(files, self._environment)
+        try:
+            known = signature.read(files)
+        except (ValueError, OSError):
+            known = signature.NOTHING_KNOWN  # it serves all the same
+        return Artifact(live.version, live.digest, files, manager, body, rows, known)
+
+    def _intact(self, files: Path, wanted: str) -> bool:
+        return files.is_dir() and digest.of_folder(files) == wanted
+
+    def _download(self, live: Live, files: Path) -> None:
+        new = files.with_name(f"{files.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            source = Store(self._uri)
+            about = source.shown(self.model).versions.get(live.version)
+            if about is None:
+                raise Unfit(f"v{live.version} was deleted from MLflow")
+            found = source.download_model(about.source, new)
+            said = digest.of_folder(found)
+            if said != live.digest:
+                raise Unfit(
+                    f"the artifact of v{live.version} is not what was registered: its digest is "
+                    f"{said[:12]} and the ledger has {live.digest[:12]}"
+                )
+            shutil.rmtree(files, ignore_errors=True)
+            found.replace(files)
+        except Unfit:
+            raise
+        except UnderstudyError as error:
+            raise Unfit(str(error)) from None
+        except Exception as error:  # every kind of artifact store fails in its own way
+            name = type(error).__name__
+            raise Unfit(f"the artifact of v{live.version} cannot be fetched ({name})") from None
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _forget_old(self, needed: Collection[str]) -> None:
+        others = [p for p in (self._folder / "models").iterdir() if p.name not in needed]
+        for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-KEPT_MODELS]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    # Deciding
+
+    def rollback(self, to: int | None, wish: Wish, params: GateParams) -> Outcome:
+        """Go back, as `understudy rollback` does. Raises UnderstudyError."""
+        return promote.rollback(Store(self._uri), self.model, to=to, wish=wish, params=params)
+
+
+def _entry(winner: Numbered) -> dict[str, Any]:
+    entry = winner.entry
+    return {
+        "entry": winner.number,
+        "kind": entry.kind,
+        "sentence": entry.sentence,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "time": entry.time,
+    }
+
+
+def _live(found: Replay, version: int | None) -> Live | None:
+    if version is None:
+        return None
+    entered = found.about(version, "register")
+    known = entered.entry.evidence.get("digest") if entered else None
+    return Live(version, known if isinstance(known, str) else "")

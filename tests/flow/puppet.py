@@ -1,0 +1,51 @@
+"""A model that echoes its rows, or misbehaves as its version or a row tells it to."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel
+
+
+class Puppet(PythonModel):
+    """`behaviour.json` says what the version does, a row's column `do` what that row does."""
+
+    def load_context(self, context):
+        self.told = json.loads(Path(context.artifacts["behaviour"]).read_text())
+        if self.told["does"] == "fail to load":
+            raise RuntimeError("this version does not load")
+
+    def predict(self, context, model_input):  # noqa: ARG002 - MLflow's signature
+        does = self.told["does"]
+        if does == "fail":
+            raise ValueError("this version fails at everything")
+        if does == "slow":
+            time.sleep(0.4)
+        rows = model_input.to_dict(orient="records")
+        for row in rows:
+            if row["do"] == "raise":
+                raise ValueError("this row is bad")
+            if row["do"] == "die":
+                os._exit(3)
+            if row["do"] == "hang":
+                time.sleep(600)
+            if row["do"] == "wait":
+                time.sleep(0.3)
+        if does == "nan":
+            return [float("nan")] * len(rows)
+        if does == "other form":
+            return [[row["id"], row["x"]] for row in rows]
+        if does == "too few":
+            return [self.echo(row) for row in rows[:-1]]
+        return [self.echo(row) for row in rows]
+
+    def echo(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"id": row["id"], "x": row["x"], "version": self.told["version"]}
+
+
+mlflow.models.set_model(Puppet())

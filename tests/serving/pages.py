@@ -1,0 +1,154 @@
+"""States of a gateway, as its page may have to show them."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from serving.metrics import Second
+
+NOW = 1_790_000_003.4
+
+
+def model(**more: Any) -> dict[str, Any]:
+    """One model of Gateway.status(), healthy unless told otherwise."""
+    return {
+        "model": "flights",
+        "ready": True,
+        "version": 4,
+        "processes": 2,
+        "understudy": 3,
+        "rollback_ready": True,
+        "rollback_milliseconds": 6.14,
+        "rollback_reason": "",
+        "ledger": {
+            "entry": 9,
+            "head": "ab" * 32,
+            "production": 4,
+            "says": "v4 to Production by ana: nightly retrain",
+            "followed": True,
+            "reason": "",
+        },
+        "starting": None,
+        "problem": "",
+        "waiting": 0,
+        "counts": {"swaps": 2, "refusals": 0, "rehearsals": 311, "rehearsals_failed": 0},
+        "restarts": 0,
+        "entries": ENTRIES,
+        **more,
+    }
+
+
+ENTRIES = [
+    {
+        "entry": number,
+        "kind": kind,
+        "sentence": sentence,
+        "actor": "ana",
+        "reason": "",
+        "time": f"2026-09-{20 + number // 8}T0{number}:15:00+00:00",
+    }
+    for number, kind, sentence in (
+        (4, "promote", "v2 to Production by ana: first on the new data"),
+        (5, "register", "v3 registered by auto:nightly"),
+        (6, "promote", "v3 to Production by ben: AUC +0.011 [0.006, 0.016] over v2"),
+        (7, "register", "v4 registered by auto:nightly"),
+        (8, "approve", "v4 approved by ben"),
+        (9, "promote", "v4 to Production by ana: nightly retrain; AUC +0.004 [0.001, 0.007]"),
+    )
+]
+
+
+def status(*models: dict[str, Any], up: float = 93_784.0) -> dict[str, Any]:
+    """What Gateway.status() gives."""
+    default = models[0]["model"]
+    return {"default": default, "seconds_up": up, "models": {m["model"]: m for m in models}}
+
+
+def seconds(
+    rate: float = 60.0, errors: int = 0, slow: float = 0.0, since: int = 600
+) -> list[Second]:
+    """Ten minutes of traffic around a rate per second; `errors` of them within one minute."""
+    noise = random.Random(7)  # noqa: S311 - a picture
+    found = []
+    for back in range(since, -1, -1):
+        second = Second(int(NOW) - back)
+        wave = 1 + 0.35 * math.sin(back / 55) + 0.15 * (noise.random() - 0.5)
+        second.requests = round(rate * wave) if rate >= 1 else int(noise.random() < rate)
+        if 180 < back <= 240 and errors:
+            second.errors = round(errors / 60 + noise.random() - 0.5)
+        each = 0.004 + 0.001 * noise.random() + (slow if 60 < back < 130 else 0)
+        second.total = second.requests * each
+        second.longest = each * (1.5 + 4 * noise.random() ** 6) if second.requests else 0.0
+        if second.requests or second.errors:
+            found.append(second)
+    return found
+
+
+def states() -> dict[str, tuple[dict[str, Any], dict[str, list[Second]]]]:
+    """By name: status and minutes."""
+    away = "the MLflow store at http://127.0.0.1:5000 does not answer (connection refused)"
+    nothing = {
+        "version": None,
+        "ready": False,
+        "understudy": None,
+        "rollback_ready": False,
+        "rollback_milliseconds": None,
+        "processes": 0,
+        "entries": [],
+    }
+    ledger = model()["ledger"]
+    return {
+        "healthy": (
+            status(model(swaps=[{"at": NOW - 260, "version": 4, "former": 3}])),
+            {"flights": seconds(slow=0.02)},
+        ),
+        "refused": (
+            status(
+                model(
+                    problem="its answers have another form than those of the live version",
+                    ledger={**ledger, "entry": 11, "production": 5},
+                    counts={"swaps": 2, "refusals": 3, "rehearsals": 311, "rehearsals_failed": 0},
+                )
+            ),
+            {"flights": seconds(errors=200)},
+        ),
+        "away": (
+            status(
+                model(
+                    ledger={**ledger, "followed": False, "reason": away},
+                    rollback_ready=False,
+                    rollback_reason="it takes 1430 ms to answer, and 1000 ms are allowed",
+                )
+            ),
+            {"flights": seconds(0.3)},
+        ),
+        "nothing": (status(model(swaps=[], entries=ENTRIES[-1:]), up=75), {"flights": []}),
+        "starting": (
+            status(
+                model(
+                    **nothing,
+                    starting=1,
+                    ledger={**ledger, "entry": 2, "production": 1, "says": "v1 to Production"},
+                ),
+                up=4,
+            ),
+            {},
+        ),
+        "two": (
+            status(
+                model(
+                    starting=5,
+                    traffic={"champion": 4, "challenger": 5, "weight": 0.1, "mode": "canary"},
+                ),
+                model(
+                    **{**nothing, "model": "delays-by-airport"},
+                    ledger={**ledger, "entry": 2, "production": 1},
+                    problem="the artifact of v1 is not what was registered: its digest is "
+                    "0123456789ab and the ledger has ba9876543210",
+                ),
+            ),
+            {"flights": seconds(1250), "delays-by-airport": seconds(0.0, errors=90)},
+        ),
+    }
