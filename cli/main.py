@@ -14,6 +14,7 @@ COMMANDS = {
     "rollback": "Go back to the former Production version.",
     "archive": "Take a version out of use.",
     "serve": "Serve what is in Production, and follow the ledger.",
+    "token": "Make or remove a token for the gateway's callers.",
     "approve": "Vouch for a version on its way to Production.",
     "adopt": "Take over what was moved by hand in MLflow, through the gates.",
     "repair": "Make MLflow's stages and aliases show what the ledger says.",

@@ -21,7 +21,12 @@ from registry.console import Command
 def command(
     models: tuple[str, ...], host: str | None, port: int | None, folder: Path | None, as_json: bool
 ) -> None:
-    """Serve what is in Production, follow the ledger, keep the former version ready."""
+    """Serve what is in Production, and follow the ledger.
+
+    MLflow's scoring protocol, before processes of `mlflow models serve`. A promoted version is
+    verified, started and tried before it answers; the former one stays up, so that
+    `understudy rollback` takes a moment. The page at / shows it.
+    """
     from registry import settings
     from registry.errors import ProjectNotFound
     from registry.sections import GateParams

@@ -37,6 +37,7 @@ NOT_ALL = {
     "repair": {"--model", "--json", "--dry-run"},  # it decides nothing: no reason and no actor
     "reproduce": COMMON - {"--dry-run"},
     "key": {"--json", "--actor"},
+    "token": {"--json"},  # of a gateway, not of a model
     "explain": {"--json"},  # an answer knows its model
 }
 

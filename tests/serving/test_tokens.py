@@ -1,0 +1,62 @@
+"""Tokens: good ones are taken, for what they are for, and only hashes are kept."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import main
+from serving import tokens
+from serving.tokens import Tokens
+
+
+def command(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(main, ["token", *arguments, "--folder", str(folder)])
+    assert done.exit_code == code, done.output
+    return done.stdout if code == 0 else done.output
+
+
+def test_who_may_do_what(tmp_path: Path) -> None:
+    assert not Tokens().predicting_needs_one
+    website = command(tmp_path, "website").strip()
+    admin = json.loads(command(tmp_path, "ops", "--admin", "--json"))["token"]
+    known = Tokens(tokens.read(tmp_path))
+    assert known.predicting_needs_one
+    for given, predict, decide in (
+        (f"Bearer {website}", True, False),
+        (f"bearer {admin}", True, True),
+        (f"Basic {admin}", False, False),
+        (website, False, False),
+        ("Bearer ", False, False),
+        ("Bearer \udcff", False, False),
+        ("", False, False),
+    ):
+        assert known.allows(given, "predict") is predict
+        assert known.allows(given, "admin") is decide
+
+
+def test_only_the_hash_is_kept_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    made = command(tmp_path, "website").strip()
+    path = tmp_path / tokens.FILE
+    assert made not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_names(tmp_path: Path) -> None:
+    command(tmp_path, "a")
+    assert "there is a token 'a' already" in command(tmp_path, "a", code=1)
+    assert "there is no token 'b'; there are: a" in command(tmp_path, "b", "--remove", code=1)
+    assert "1 to 100 printable letters" in command(tmp_path, "b\n", code=1)
+    assert command(tmp_path, "a", "--remove") == "removed: a\n"
+    assert tokens.read(tmp_path) == {}
+
+
+def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
+    (tmp_path / tokens.FILE).write_text('{"a": 3}')
+    with pytest.raises(ValueError, match="holds no tokens"):
+        tokens.read(tmp_path)
+    assert "holds no tokens" in command(tmp_path, "a", code=1)
