@@ -70,12 +70,10 @@ class Crew:
         made = [self._new() for _ in range(self.place.processes)]
         self._members |= set(made)
         try:
-            async with asyncio.TaskGroup() as group:
-                for served in made:
-                    group.create_task(served.start())
-        except* NotStarted as errors:
+            await asyncio.gather(*(served.start() for served in made))
+        except BaseException:
             await self.stop()
-            raise errors.exceptions[0] from None
+            raise
         for served in made:
             self._line.offer(self.pool, served)
         self._keep(self._watch())

@@ -233,12 +233,17 @@ class Follower:
                 await self._stand_by(former)
             self.facts.problem = ""
         except (Unfit, NotStarted, Failed) as error:
-            self._failed_at = time.monotonic()
-            self.facts.problem = str(error)
-            self.facts.counts["refusals"] += 1
-            self._say("version_refused", {"version": self.facts.bringing, "reason": str(error)})
+            self._refuse(str(error))
+        except Exception as error:  # whatever it is, the old version goes on, and it is shown
+            self._refuse(f"it failed in a way nobody thought of ({type(error).__name__}: {error})")
         finally:
             self.facts.bringing = None
+
+    def _refuse(self, why: str) -> None:
+        self._failed_at = time.monotonic()
+        self.facts.problem = why
+        self.facts.counts["refusals"] += 1
+        self._say("version_refused", {"version": self.facts.bringing, "reason": why})
 
     async def _stand_by(self, former: Live) -> None:
         if self.understudy is not None and self.understudy.version == former.version:
