@@ -83,7 +83,7 @@ def readme() -> str:
 def parse(line: str, *, complete: bool = True) -> None:
     """Resolve the command, its options and, if `complete`, its values; nothing is run."""
     words = shlex.split(line)[1:]
-    top = click.Context(understudy, info_name="understudy")
+    top = click.Context(understudy, info_name="understudy", **understudy.context_settings)
     if not words or words[0].startswith("-"):
         understudy.make_parser(top).parse_args(words)
         return
@@ -93,7 +93,9 @@ def parse(line: str, *, complete: bool = True) -> None:
     if complete and not {"-h", "--help"} & set(words):
         command.make_context(words[0], words[1:], parent=top)
     else:
-        command.make_parser(click.Context(command, parent=top)).parse_args(words[1:])
+        command.make_parser(click.Context(command, parent=top, info_name=words[0])).parse_args(
+            words[1:]
+        )
 
 
 def test_every_section_is_known_to_these_tests() -> None:
@@ -163,9 +165,11 @@ def test_commands_in_the_readme_parse() -> None:
         parse(line, complete=False)
 
 
-@pytest.mark.parametrize("name", understudy.list_commands(click.Context(understudy)))
+@pytest.mark.parametrize(
+    "name", understudy.list_commands(click.Context(understudy, **understudy.context_settings))
+)
 def test_the_example_of_every_command_parses(name: str) -> None:
-    command = understudy.get_command(click.Context(understudy), name)
+    command = understudy.get_command(click.Context(understudy, **understudy.context_settings), name)
     assert command is not None
     example = (command.epilog or "").removeprefix("Example: ")
     assert example.startswith(f"understudy {name}")
