@@ -55,11 +55,6 @@ class Crew:
         """How many of its processes are ready to answer or at it."""
         return len(self.pool.free) + len(self.pool.busy)
 
-    @property
-    def pids(self) -> list[int]:
-        """The process numbers of its processes."""
-        return sorted(m.pid for m in self._members if m.pid)
-
     def has(self, served: object) -> bool:
         """Whether a process is one of its own."""
         return served in self._members

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from registry import projection, promote, register
-from registry.errors import GateRefused, NoFormerVersion
+from registry.errors import GateRefused, NoFormerVersion, Unfinished
 from registry.promote import Outcome, Wish
 from registry.sections import GATES, GateParams
 from registry.stages import Stage
@@ -137,6 +137,31 @@ def test_a_crash_between_append_and_projection_is_finished_by_the_next_reader(
     assert live(store) == (version, [], {})
     projection.catch_up(store, "m")
     assert live(store) == (version, [version], {"production": version})
+
+
+@pytest.mark.parametrize(
+    ("step", "says", "after"),
+    [
+        ("append", "was sent and not confirmed; `understudy history` says whether it counts", 1),
+        ("set_stage", "counts, as entry 4 of the ledger, and MLflow does not show it yet", 2),
+    ],
+)
+def test_who_interrupts_is_told_whether_it_counts(
+    store: Any, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    step: str, says: str, after: int,
+) -> None:  # fmt: skip
+    to_production(store, enter(store, tiny, "good", tmp_path), tmp_path)
+    second = enter(store, tiny, "same", tmp_path)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, step, interrupted)
+        with pytest.raises(Unfinished, match=says):
+            to_production(store, second, tmp_path)
+    projection.catch_up(store, "m")
+    assert live(store) == (after, [after], {"production": after})
 
 
 def test_of_two_who_append_to_the_same_head_one_wins(
