@@ -112,23 +112,30 @@ class Served:
 
     async def ask(self, body: bytes, content_type: str, seconds: float) -> Answer:
         """An answer within `seconds`. Raises Broken, Frozen, TimeoutError."""
-        asking = asyncio.ensure_future(self._asked(body, content_type))
-        end = time.monotonic() + seconds
+        loop = asyncio.get_running_loop()
+        doubting: list[asyncio.Task[None]] = []
+        frozen = False
+
+        async def doubt() -> None:
+            nonlocal frozen
+            while await self._pulse():
+                await asyncio.sleep(STALL)
+            frozen = True
+            limit.reschedule(loop.time())
+
+        # A timer is all that a call costs which is answered soon; a task would cost a tenth of it.
+        timer = loop.call_later(STALL, lambda: doubting.append(asyncio.ensure_future(doubt())))
         try:
-            await asyncio.wait({asking}, timeout=min(STALL, seconds))
-            while not asking.done():
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                if not await self._pulse():
-                    raise Frozen
-                await asyncio.wait({asking}, timeout=min(STALL, left))
-            return asking.result()
+            async with asyncio.timeout(seconds) as limit:
+                return await self._asked(body, content_type)
+        except TimeoutError:
+            if frozen:
+                raise Frozen from None
+            raise
         finally:
-            if not asking.done():
-                asking.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Broken, OSError):
-                    await asking
+            timer.cancel()
+            for task in doubting:
+                task.cancel()
 
     async def _asked(self, body: bytes, content_type: str) -> Answer:
         try:

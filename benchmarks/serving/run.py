@@ -107,7 +107,7 @@ def bare(root: Path, body: bytes, *, threads: int | None = None) -> Iterator[int
     port = scoring.free_port()
     env = environment(root)
     if threads is not None:
-        env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        env = {**scoring.environment(threads), "MLFLOW_TRACKING_URI": env["MLFLOW_TRACKING_URI"]}
     process = subprocess.Popen(
         ["mlflow", "models", "serve", "-m", "models:/m/Production", "--env-manager", "local",
          "-p", str(port)],
