@@ -20,7 +20,7 @@ def command(name: str, admin: bool, remove: bool, folder: Path | None, as_json: 
     """Make or remove a token for the gateway's callers.
 
     The token is printed once, only its hash is kept. With the first one that is not --admin,
-    predicting needs a token; a gateway that runs takes changes when it is started again.
+    predicting needs a token. A gateway that runs takes the change at once.
     """
     from registry import settings
     from serving import nearby, tokens

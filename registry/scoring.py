@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import math
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from registry.finite import finite
 from registry.gate import Latency
 from registry.requirements import Manager
 
@@ -229,18 +229,9 @@ def require_answers(status: int, text: bytes, rows: int) -> list[Any]:
     if not isinstance(found, list) or len(found) != rows:
         count = len(found) if isinstance(found, list) else 1
         raise NotServed(f"the scoring server gave {count} answers to {rows} rows")
-    if not _finite(found):
+    if not finite(found):
         raise NotServed("the scoring server's answer holds values that are not finite numbers")
     return found
-
-
-def _finite(value: Any) -> bool:
-    """Whether nothing in an answer is missing, infinite or not a number."""
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_finite, value))
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _median_ms(connection: http.client.HTTPConnection, rows: pd.DataFrame, size: int) -> float:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from registry.finite import finite
 from serving import wire
 from serving.crew import Crew
 from serving.served import NotStarted
@@ -86,9 +87,9 @@ async def rehearse(crew: Crew, samples: Sequence[Sample], slow_ms: float) -> Hea
 def _require_like(before: object, found: object) -> None:
     if isinstance(before, list) and isinstance(found, list) and len(before) != len(found):
         raise Failed(f"it gave {len(found)} answers where the live version gave {len(before)}")
-    if not wire.finite(before):
+    if not finite(before):
         return
-    if not wire.finite(found):
+    if not finite(found):
         raise Failed("it answered what is missing or no finite number to a recent request")
     if wire.shape(before) != wire.shape(found):
         raise Failed("its answers have another form than those of the live version")

@@ -94,7 +94,7 @@ async def serve(setting: Setting) -> None:
         )
         log.say("listening", {"address": address(params, port), "models": ", ".join(followers)})
         work = [asyncio.ensure_future(f.run()) for f in followers.values()]
-        work.append(asyncio.ensure_future(_tick(followers)))
+        work.append(asyncio.ensure_future(_tick(followers, known, log)))
         server = _Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
@@ -159,9 +159,14 @@ def _follower(name: str, setting: Setting, log: Log, metrics: Metrics) -> Follow
     return follower
 
 
-async def _tick(followers: Mapping[str, Follower]) -> None:
+async def _tick(followers: Mapping[str, Follower], known: tokens.Tokens, log: Log) -> None:
     while True:
         await asyncio.sleep(TICK)
+        try:
+            if known.look():
+                log.say("tokens_changed", {})
+        except (OSError, ValueError) as error:
+            log.say("tokens_not_read", {"reason": str(error)})
         now = time.monotonic()
         for follower in followers.values():
             follower.line.expire(now)
@@ -200,7 +205,6 @@ def _known(setting: Setting, port: int) -> Iterator[tokens.Tokens]:
         said = {"pid": os.getpid(), "address": address(setting.params, port), "token": token}
         json.dump({**said, "uri": setting.uri, "models": list(setting.models)}, stream)
     try:
-        known = tokens.Tokens(tokens.read(setting.folder))
-        yield known.with_one("this machine", "admin", token)
+        yield tokens.Tokens(setting.folder, token)
     finally:
         path.unlink(missing_ok=True)

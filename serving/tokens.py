@@ -31,31 +31,51 @@ def hashed(token: str) -> str:
 class Tokens:
     """The tokens that a gateway takes; `admin` ones may also predict."""
 
-    def __init__(self, known: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        self._known = {
-            name: (entry["scope"], entry["sha256"]) for name, entry in (known or {}).items()
-        }
+    def __init__(self, folder: Path, own: str) -> None:
+        """Those of a folder, and one of the gateway's own. Raises ValueError, OSError."""
+        self._path, self._own = folder / FILE, ("admin", hashed(own))
+        self._written: tuple[int, int] | None = None
+        self._known: list[tuple[str, str]] = []
+        self._take(folder)
+
+    def look(self) -> bool:
+        """Take the file anew if it was written; whether it was. Raises ValueError, OSError.
+
+        Where it raises, the tokens that were known go on being taken.
+        """
+        if _written(self._path) == self._written:
+            return False
+        self._take(self._path.parent)
+        return True
+
+    def _take(self, folder: Path) -> None:
+        self._written = _written(self._path)
+        found = read(folder)
+        self._known = [(entry["scope"], entry["sha256"]) for entry in found.values()]
 
     @property
     def predicting_needs_one(self) -> bool:
         """Whether there is any token for predicting; without one everybody may."""
-        return any(scope == "predict" for scope, _ in self._known.values())
+        return any(scope == "predict" for scope, _ in self._known)
 
     def allows(self, authorization: str, scope: Scope) -> bool:
         """Whether an `Authorization: Bearer ...` header is good enough. Looks at every token."""
         kind, _, token = authorization.partition(" ")
         given = hashed(token.strip()) if kind.lower() == "bearer" else ""
         found = False
-        for has, known in self._known.values():
+        for has, known in (*self._known, self._own):
             same = hmac.compare_digest(known, given)
             found |= same and (has == "admin" or has == scope)
         return found
 
-    def with_one(self, name: str, scope: Scope, token: str) -> Tokens:
-        """These and one more."""
-        found = Tokens()
-        found._known = {**self._known, name: (scope, hashed(token))}
-        return found
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:

@@ -309,15 +309,6 @@ def predictions(answer: bytes) -> Any:
     return found.get("predictions", found)
 
 
-def finite(value: Any) -> bool:
-    """Whether nothing in an answer is missing, infinite or not a number."""
-    if isinstance(value, dict):
-        return all(map(finite, value.values()))
-    if isinstance(value, list):
-        return all(map(finite, value))
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
-
-
 def shape(predictions: Any) -> Hashable:
     """What callers read from an answer, without its values: the form of one prediction.
 

@@ -21,10 +21,13 @@ def command(folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 def test_who_may_do_what(tmp_path: Path) -> None:
-    assert not Tokens().predicting_needs_one
+    known = Tokens(tmp_path, "its own")
+    assert not known.predicting_needs_one
+    assert known.allows("Bearer its own", "admin")
     website = command(tmp_path, "website").strip()
     admin = json.loads(command(tmp_path, "ops", "--admin", "--json"))["token"]
-    known = Tokens(tokens.read(tmp_path))
+    assert known.look()
+    assert not known.look()
     assert known.predicting_needs_one
     for given, predict, decide in (
         (f"Bearer {website}", True, False),
@@ -37,6 +40,25 @@ def test_who_may_do_what(tmp_path: Path) -> None:
     ):
         assert known.allows(given, "predict") is predict
         assert known.allows(given, "admin") is decide
+
+
+def test_a_token_that_is_removed_is_taken_no_more(tmp_path: Path) -> None:
+    made = f"Bearer {command(tmp_path, 'website').strip()}"
+    known = Tokens(tmp_path, "its own")
+    assert known.allows(made, "predict")
+    command(tmp_path, "website", "--remove")
+    assert known.look()
+    assert not known.allows(made, "predict")
+
+
+def test_tokens_that_cannot_be_read_leave_those_that_were(tmp_path: Path) -> None:
+    made = f"Bearer {command(tmp_path, 'website').strip()}"
+    known = Tokens(tmp_path, "its own")
+    (tmp_path / tokens.FILE).write_text("[]")
+    with pytest.raises(ValueError, match="holds no tokens"):
+        known.look()
+    assert not known.look()
+    assert known.allows(made, "predict")
 
 
 def test_only_the_hash_is_kept_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.finite import finite
 from serving import wire
 from serving.wire import NotAccepted, Rows
 
@@ -226,9 +227,9 @@ def test_shapes_and_values() -> None:
     assert wire.shape([{"p": 1.0}]) != wire.shape([{"q": 1.0}])
     assert wire.shape([[1, 2]]) != wire.shape([[1, 2, 3]])
     assert wire.shape([1, "a"]) == "mixed"
-    assert wire.finite([{"p": [1.0, "x"]}])
+    assert finite([{"p": [1.0, "x"]}])
     for bad in (math.nan, math.inf, None):
-        assert not wire.finite([{"p": [1.0, bad]}])
+        assert not finite([{"p": [1.0, bad]}])
     assert wire.close([{"p": 0.1 + 0.2}], [{"p": 0.3}])
     assert not wire.close([{"p": 0.1}], [{"p": 0.2}])
     assert not wire.close([1], [1, 2])

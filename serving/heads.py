@@ -1,0 +1,96 @@
+"""What the gateway reads of a request: its head and its body, within limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from serving.protocol import HEAD_BYTES
+from serving.wire import NotAccepted
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+"""ASGI's."""
+BODY_SECONDS = 30.0
+ID_LIMIT = 128
+
+
+class Heads:
+    """What the gateway reads of a request's head."""
+
+    __slots__ = (
+        "authorization",
+        "content_type",
+        "encoding",
+        "host",
+        "key",
+        "length",
+        "origin",
+        "request_id",
+        "size",
+    )
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.content_type = self.authorization = self.request_id = self.key = ""
+        self.host = self.origin = self.encoding = ""
+        self.length, self.size = -1, 0
+        for name, value in headers:
+            self.size += len(name) + len(value)
+            if name == b"content-type":
+                self.content_type = value.decode("latin-1")
+            elif name == b"content-length":
+                self.length = int(value) if value.isdigit() else -1
+            elif name == b"x-request-id":
+                self.request_id = value.decode("latin-1")[:ID_LIMIT]
+            elif name == b"x-understudy-key":
+                self.key = value.decode("latin-1")[:ID_LIMIT]
+            elif name == b"authorization":
+                self.authorization = value.decode("latin-1")
+            elif name == b"content-encoding":
+                self.encoding = value.decode("latin-1")
+            elif name == b"host":
+                self.host = value.decode("latin-1")
+            elif name == b"origin":
+                self.origin = value.decode("latin-1")
+
+
+def require_small(heads: Heads) -> None:
+    """Raises NotAccepted for headers that are too large."""
+    if heads.size > HEAD_BYTES:
+        sentence = f"the headers are larger than {HEAD_BYTES} bytes"
+        raise NotAccepted("HEADERS_TOO_LARGE", sentence, 431)
+
+
+async def read_body(heads: Heads, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises NotAccepted for one too large, too slow or broken off."""
+    if heads.length > limit:
+        raise _too_large(limit)
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message["body"]
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _rest(message, receive, limit)
+    except TimeoutError:
+        raise NotAccepted("REQUEST_TIMEOUT", "the body did not come in time", 408) from None
+
+
+def _too_large(limit: int) -> NotAccepted:
+    return NotAccepted("REQUEST_TOO_LARGE", f"the body is larger than {limit} bytes", 413)
+
+
+async def _rest(message: Mapping[str, Any], receive: Receive, limit: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        if message["type"] != "http.request":
+            raise NotAccepted("CANCELLED", "the caller hung up", 400)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
