@@ -25,7 +25,7 @@ import yaml
 
 from pipelines import ingest, paths
 from registry.errors import UnderstudyError
-from registry.settings import find_root, quiet, registry_params
+from registry.settings import find_root, quiet
 
 START = time.monotonic()
 SERVER_SECONDS = 90
@@ -76,41 +76,58 @@ def promote(version: int, reason: str) -> bool:
 
 
 @contextmanager
-def served(model: str) -> Iterator[str]:
-    """`mlflow models serve` of the Production version; gives the address of its predictions."""
+def served() -> Iterator[str]:
+    """`understudy serve`; gives its address once it answers and the way back is rehearsed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = f"mlflow models serve -m models:/{model}/Production --env-manager local -p {port}"
+    command = f"understudy serve --port {port}"
     click.secho(f"$ {command}", fg="cyan")
-    server = subprocess.Popen(
-        shlex.split(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    log = Path(".understudy/demo-gateway.log")
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as stream:
+        gateway = subprocess.Popen(shlex.split(command), stdout=stream, stderr=stream)
+    address = f"http://127.0.0.1:{port}"
     try:
-        yield f"http://127.0.0.1:{port}/invocations"
+        until_ready(address, gateway, log)
+        yield address
     finally:
-        server.send_signal(signal.SIGINT)
+        gateway.send_signal(signal.SIGINT)
         try:
-            server.wait(10)
+            gateway.wait(30)
         except subprocess.TimeoutExpired:
-            server.kill()
+            gateway.kill()
 
 
-def ask(address: str, rows: dict[str, Any]) -> Any:
-    """One request; waits while the server starts."""
-    body = json.dumps({"dataframe_split": rows}).encode()
-    request = urllib.request.Request(  # noqa: S310 - our own server on this machine
-        address, body, {"Content-Type": "application/json"}
-    )
+def until_ready(address: str, gateway: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the live version answers and the former one has been rehearsed."""
     end = time.monotonic() + SERVER_SECONDS
-    while True:
+    while time.monotonic() < end and gateway.poll() is None:
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                return json.load(answer)["predictions"][0]
-        except (urllib.error.URLError, ConnectionError) as error:
-            if time.monotonic() > end or isinstance(error, urllib.error.HTTPError):
-                raise click.ClickException(f"the server did not answer: {error}") from None
-            time.sleep(0.5)
+            with urllib.request.urlopen(f"{address}/status", timeout=30) as answer:  # noqa: S310
+                (found,) = json.load(answer)["models"].values()
+        except (urllib.error.URLError, ConnectionError):
+            found = {"ready": False}
+        way_back = found.get("understudy") is None or found["rollback_ready"]
+        if found["ready"] and not found["starting"] and way_back:
+            click.echo(f"version {found['version']} answers; its page is at {address}/")
+            return
+        time.sleep(0.2)
+    lines = log.read_text().splitlines()
+    last = lines[-1] if lines else "it said nothing"
+    raise click.ClickException(f"the gateway does not answer ({last}); all it said is in {log}")
+
+
+def ask(address: str, rows: dict[str, Any]) -> None:
+    """One request, and which version answered."""
+    body = json.dumps({"dataframe_split": rows}).encode()
+    request = urllib.request.Request(  # noqa: S310 - our own gateway on this machine
+        f"{address}/invocations", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        found = json.load(answer)["predictions"][0]
+        version = answer.headers["X-Understudy-Version"]
+    click.echo(f"version {version} answers {json.dumps(found)}")
 
 
 def example() -> dict[str, Any]:
@@ -148,7 +165,6 @@ def next_step(root: Path, step: str) -> str:
 def demonstrate() -> None:
     """The whole loop."""
     root = find_root()
-    model = registry_params(root).model
     say("the data: the version that data.dvc names, written from its source")
     step = first_data_version(root)
     run("python -m pipelines.ingest")
@@ -168,16 +184,13 @@ def demonstrate() -> None:
     if not passed:
         click.echo(f"refused, as it may be; version {first} stays in Production")
     row = example()
-    say("one prediction over HTTP")
-    with served(model) as address:
-        before = ask(address, row)
-    click.echo(f"version {second if passed else first} answers {json.dumps(before)}")
-    if passed:
-        say("rollback, and the same question again")
-        run("understudy rollback --reason 'demonstration of a rollback'")
-        with served(model) as address:
-            after = ask(address, row)
-        click.echo(f"version {first} answers {json.dumps(after)}")
+    say("a gateway before `mlflow models serve`, and one prediction over HTTP")
+    with served() as address:
+        ask(address, row)
+        if passed:
+            say("rollback while it serves, and the same question again")
+            run("understudy rollback --reason 'demonstration of a rollback'")
+            ask(address, row)
     say("what was decided, by whom, when and why")
     run("understudy history")
     click.secho("\nGo on with:", bold=True)
@@ -185,6 +198,7 @@ def demonstrate() -> None:
         "  source .venv/bin/activate\n"
         "  mlflow ui                # http://127.0.0.1:5000\n"
         "  understudy status\n"
+        "  understudy serve         # http://127.0.0.1:8080\n"
         "  mlflow run . -e train --env-manager local -P max_iter=50\n"
         f"data.dvc and dvc.lock now name the data through {later}: commit them, or "
         "`git checkout data.dvc && dvc checkout data` goes back."

@@ -66,6 +66,8 @@ class Facts:
     wanted: Wanted = field(default_factory=Wanted)
     problem: str = ""
     """Why what the ledger wants is not served."""
+    problem_version: int | None = None
+    """The version that it is about."""
     registry: str = ""
     """Why the registry is not followed at present."""
     bringing: int | None = None
@@ -241,7 +243,7 @@ class Follower:
 
     def _refuse(self, why: str) -> None:
         self._failed_at = time.monotonic()
-        self.facts.problem = why
+        self.facts.problem, self.facts.problem_version = why, self.facts.bringing
         self.facts.counts["refusals"] += 1
         self._say("version_refused", {"version": self.facts.bringing, "reason": why})
 
@@ -308,8 +310,9 @@ class Follower:
             before, self.understudy = self.understudy, crew
             if before is not None and before is not crew:
                 await before.stop()
-            await self.line.drain(crew.pool, seconds)
             self.facts.rehearsal = None
+            await self.line.drain(crew.pool, seconds)
+            await self._rehearse(crew)
         else:
             await self.line.drain(crew.pool, seconds)
             await crew.stop()
@@ -355,6 +358,7 @@ class Follower:
             "understudy": self.understudy.version if self.understudy else None,
             "rollback_ready": bool(rehearsal and rehearsal.ready and self.understudy),
             "rollback_milliseconds": rehearsal.milliseconds if rehearsal else None,
+            "rehearsed_at": rehearsal.at if rehearsal else None,
             "rollback_reason": rehearsal.reason if rehearsal else "",
             "ledger": {
                 "entry": wanted.entry,
@@ -368,6 +372,7 @@ class Follower:
             "swaps": [asdict(swap) for swap in facts.swaps],
             "starting": facts.bringing,
             "problem": facts.problem,
+            "problem_version": facts.problem_version if facts.problem else None,
             "waiting": self.line.waiting,
             "counts": dict(facts.counts),
             "restarts": sum(c.restarts for c in (self.live, self.understudy) if c),

@@ -36,7 +36,9 @@ def render(
     models: Mapping[str, Model] = status["models"]
     default = status.get("default")
     cards = "".join(
-        _model(name, model, plot.gather(minutes.get(name, ()), now, up, _swaps(model)), default)
+        _model(
+            name, model, plot.gather(minutes.get(name, ()), now, up, _swaps(model)), default, now
+        )
         for name, model in models.items()
     )
     clock = datetime.fromtimestamp(now, UTC)
@@ -132,11 +134,11 @@ def _span(seconds: float) -> str:
 # One model
 
 
-def _model(name: str, model: Model, minutes: plot.Minutes, default: Any) -> str:
+def _model(name: str, model: Model, minutes: plot.Minutes, default: Any, now: float) -> str:
     anchor = f"m-{escape(name)}"
     path = "/invocations" if name == default else f"/models/{name}/invocations"
     plots = plot.requests(minutes) + plot.latency(minutes) + plot.errors(minutes)
-    cast = _live(model) + _waiting(model) + _starting(model)
+    cast = _live(model) + _waiting(model, now) + _starting(model)
     return (
         f'<section class="model" aria-labelledby="{anchor}"><div class="title">'
         f'<h2 id="{anchor}">{escape(name)}</h2>{_state(model)}'
@@ -176,7 +178,7 @@ def _live(model: Model) -> str:
     return _part("live", "Live", version, more if version is not None else "")
 
 
-def _waiting(model: Model) -> str:
+def _waiting(model: Model, now: float) -> str:
     """The version that stands by, with the rollback light."""
     version, took = model.get("understudy"), model.get("rollback_milliseconds")
     light = _light("warn", "Rollback not ready")
@@ -184,8 +186,13 @@ def _waiting(model: Model) -> str:
         more = "No former Production version runs; going back would have to start one."
     elif model.get("rollback_ready"):
         light = _light("good", "Rollback ready")
-        measured = f"; it answered its last rehearsal in {plot.duration(took)}" if took else ""
-        more = f"Going back is one step{measured}."
+        ago = now - float(model.get("rehearsed_at") or now)
+        measured = f"; it answered a rehearsal in {plot.duration(took)}" if took else ""
+        more = (
+            f"Going back is one step{measured}, {_span(ago)} ago."
+            if took
+            else "Going back is one step."
+        )
     elif reason := model.get("rollback_reason"):
         light = _light("bad", "Rollback not ready")
         text = _ended(str(reason))

@@ -24,6 +24,9 @@ POINTS = MINUTES * 60 // STEP - 1
 LATELY = 60 // STEP
 """Points of the last minute."""
 
+FLAG = 14.0
+"""Hundredths of the width that a word above a plot takes."""
+
 Numbers = Sequence[float | None]
 
 
@@ -252,12 +255,7 @@ def _figure(drawing: _Drawing, minutes: Minutes) -> str:
     beside = "".join(
         f'<span style="top:{y:.2f}%">{escape(says)}</span>' for y, says in drawing.ticks
     )
-    flags = "".join(
-        f'<span style="left:{100 * x / POINTS:.2f}%">\u2192 v{version}</span>'
-        for x, version in minutes.marks[-3:]
-    )
-    if 0.05 < minutes.unknown < 0.95:
-        flags += f'<span style="left:{100 * minutes.unknown:.2f}%">started</span>'
+    flags = "".join(f'<span style="left:{at:.2f}%">{text}</span>' for at, text in _flags(minutes))
     shown, empty = drawing.text, ""
     if not drawing.body:
         shown = "&nbsp;"
@@ -270,6 +268,18 @@ def _figure(drawing: _Drawing, minutes: Minutes) -> str:
         '<div class="x" aria-hidden="true"><span>10 min ago</span><span>5 min</span>'
         "<span>now</span></div></figure>"
     )
+
+
+def _flags(minutes: Minutes) -> list[tuple[float, str]]:
+    """Words above the plot and where (0 to 100); of those that would overlap, the newest."""
+    wanted = [(100 * x / POINTS, f"\u2192 v{version}") for x, version in minutes.marks]
+    if 0.05 < minutes.unknown < 0.95:
+        wanted.insert(0, (100 * minutes.unknown, "started"))
+    found: list[tuple[float, str]] = []
+    for at, text in reversed(wanted):
+        if not found or found[-1][0] - at >= FLAG:
+            found.append((at, text))
+    return found
 
 
 def _svg(drawing: _Drawing, minutes: Minutes) -> str:

@@ -21,6 +21,7 @@ def model(**more: Any) -> dict[str, Any]:
         "understudy": 3,
         "rollback_ready": True,
         "rollback_milliseconds": 6.14,
+        "rehearsed_at": NOW - 4,
         "rollback_reason": "",
         "ledger": {
             "entry": 9,

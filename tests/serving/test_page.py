@@ -78,7 +78,7 @@ def test_versions_light_split_and_ledger() -> None:
     assert "All is well." in text
     assert "Live v4 2 processes" in text
     assert "Standing by v3 Rollback ready" in text
-    assert "last rehearsal in 6.1 ms" in text
+    assert "it answered a rehearsal in 6.1 ms, 4 s ago." in text
     assert "v4 answers 100 %" in text
     assert "v4 approved by ben" in text
     assert "21 Sep 2026, 09:15" in text
