@@ -25,8 +25,7 @@ def _word(check: Check) -> str:
 def show(outcome: Outcome, *, as_json: bool, then: str) -> None:
     """The plan, the gates, what was done, and the next command."""
     plan, done = outcome.plan, outcome.number is not None
-    if done:
-        nearby.poke(plan.model)
+    followers = nearby.poke(plan.model) if done else []
     if as_json:
         show_json(
             {
@@ -52,7 +51,9 @@ def show(outcome: Outcome, *, as_json: bool, then: str) -> None:
         click.echo(f"ledger entry {outcome.number}")
         if outcome.report:
             click.echo(f"gate report: {outcome.report}, among the artifacts of the version's run")
-        next_command(then)
+        for address in followers:
+            click.echo(f"the gateway at {address} follows")
+        next_command("understudy history" if followers and then == "understudy serve" else then)
     else:
         click.echo("nothing was changed (--dry-run)")
 

@@ -48,7 +48,7 @@ def command(
         ),
     )
     then = (
-        f"mlflow models serve -m models:/{done.plan.model}/Production --env-manager local"
+        "understudy serve"
         if to == "production"
         else f"understudy promote {version} --to production"
     )

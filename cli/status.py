@@ -68,7 +68,7 @@ def _next(found: understudy.Status) -> str:
     ]
     if waiting:
         return f"understudy promote {max(waiting)} --to production --dry-run"
-    return f"mlflow models serve -m models:/{found.model}/Production --env-manager local"
+    return "understudy serve"
 
 
 def _as_dict(found: understudy.Status) -> dict[str, object]:

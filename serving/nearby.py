@@ -79,12 +79,18 @@ def running(root: Path, model: str) -> list[Nearby]:
     return found
 
 
-def poke(model: str) -> None:
-    """Let every gateway that serves a model look at the ledger now; says nothing of failures."""
+def poke(model: str) -> list[str]:
+    """Let every gateway that serves a model look at the ledger now; the addresses of those that do.
+
+    Says nothing of failures: they look by themselves a moment later.
+    """
     try:
         gateways = running(find_root(), model)
     except UnderstudyError:
-        return
+        return []
+    found = []
     for gateway in gateways:
         with contextlib.suppress(OSError, http.client.HTTPException, UnderstudyError):
             gateway.post("/admin/refresh", {"model": model}, 2.0)
+            found.append(gateway.address)
+    return found

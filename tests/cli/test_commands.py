@@ -173,7 +173,7 @@ def test_status_shows_what_is_live_where_a_rollback_goes_and_what_comes_next(
         ["2", "Production", "production"],
         ["1", "Archived", lines[5].split()[2]],
     ]
-    assert lines[-1] == ("next: mlflow models serve -m models:/m/Production --env-manager local")
+    assert lines[-1] == ("next: understudy serve")
     found = registered.json("status")
     assert (found["model"], found["production"], found["staging"]) == ("m", 2, None)
     assert (found["former"], found["differences"]) == ([1], [])
@@ -251,7 +251,7 @@ def test_promote_prints_the_gates_the_moves_the_entry_and_the_next_command(
     assert report == "  v1: None -> Production\nledger entry 4\n"
     where, _, then = rest.partition("\n")
     assert re.fullmatch(r"gate/v1-\S+\.html, among the artifacts of the version's run", where)
-    assert then == "next: mlflow models serve -m models:/m/Production --env-manager local\n"
+    assert then == "next: understudy serve\n"
     assert registered("promote", "2", "--to", "STAGING").stdout == (
         f"{ARTIFACT}{LOADS}"
         "m: v2 to Staging\n"
