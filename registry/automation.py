@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from registry import traffic
 from registry.errors import ApprovalsMissing, AutomationRefused, OverrideRefused
 from registry.ledger import is_automatic
 from registry.plan import Plan
@@ -52,9 +53,27 @@ def _beyond(planned: Plan, state: State, params: GateParams) -> str | None:
             return None
         case "rollback":
             return f"no person has ever promoted v{version} to Production"
+        case "stop":
+            return None
+        case "traffic" if planned.evidence.get("mode") == "shadow":
+            return None
+        case "traffic" | "weight" if params.automation != "staging":
+            return None
+        case "weight" if state.traffic and _share(planned) < state.traffic.weight:
+            return None
+        case "traffic" | "weight":
+            return (
+                "only where params.yaml says `gate.automation: canary` or `production` may it give "
+                "a challenger traffic"
+            )
         case "archive" if planned.source is Stage.STAGING and version not in state.former:
             return None
         case "archive":
             return "it may only take back what waits in Staging and was never live"
         case _:
             return f"to {planned.kind} is a person's"
+
+
+def _share(planned: Plan) -> float:
+    weight = traffic.weight_of(planned.evidence)
+    return 1.0 if weight is None else weight

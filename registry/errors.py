@@ -25,7 +25,12 @@ UnderstudyError
 │   ├── NeverInProduction
 │   ├── ApprovalRefused
 │   ├── ApprovalsMissing
-│   └── AutomationRefused
+│   ├── AutomationRefused
+│   ├── NoChampion
+│   ├── ChallengerIsChampion
+│   ├── ExperimentRunning
+│   ├── NoExperiment
+│   └── WeightRefused
 ├── GateRefused
 ├── UnknownGate
 ├── OverrideRefused
@@ -220,14 +225,67 @@ class AlreadyInStage(IllegalMove):
 class VersionArchived(IllegalMove):
     """An archived version was asked to do what only others may."""
 
-    def __init__(self, model: str, version: int, *, was_live: bool) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        *,
+        was_live: bool,
+        wish: str = "be promoted to Production",
+    ) -> None:
         way = (
             f"`understudy rollback --to {version}` brings it back, it was in Production before"
             if was_live
             else f"`understudy promote {version} --to staging` takes it out of the archive first"
         )
+        super().__init__(f"version {version} of {model} is archived and cannot {wish}; {way}")
+
+
+class NoChampion(IllegalMove):
+    """There is nothing that a challenger could be compared with."""
+
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"version {version} of {model} is archived and cannot be promoted to Production; {way}"
+            f"no version of {model} is in Production, so none can be challenged; "
+            "`understudy promote VERSION --to production` comes first"
+        )
+
+
+class ChallengerIsChampion(IllegalMove):
+    """A version cannot be compared with itself."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of {model} is in Production; the challenger is to be another one"
+        )
+
+
+class ExperimentRunning(IllegalMove):
+    """One experiment at a time, so that each has a cause for what it sees."""
+
+    def __init__(self, model: str, challenger: int, mode: str) -> None:
+        super().__init__(
+            f"version {challenger} of {model} gets traffic already ({mode}); "
+            "`understudy traffic stop` ends that, `understudy traffic weight` changes its share"
+        )
+
+
+class NoExperiment(IllegalMove):
+    """There is no challenger."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"all traffic of {model} goes to one version; "
+            "`understudy traffic canary VERSION --weight 5%` lets another one try"
+        )
+
+
+class WeightRefused(IllegalMove):
+    """A share that is none."""
+
+    def __init__(self, weight: float, most: str) -> None:
+        super().__init__(
+            f"a weight of {weight:g} is no share; it lies above 0 and {most} 1, as 0.05 or 5%"
         )
 
 

@@ -11,6 +11,8 @@ from registry.sections import GATES, GateParams
 from registry.stages import Stage
 
 TO_STAGING = ("location", "intact", "loads")
+TO_TRAFFIC = (*TO_STAGING, "signature")
+"""Of a challenger: it must take what the champion's callers send."""
 """The gates on the way to Staging; on the way to Production it is all of them."""
 
 

@@ -43,6 +43,13 @@ class Case:
     champion: int | None
     found: Replay
     shown: Shown
+    traffic: bool = False
+    """It stays where it is, and is to get some of the champion's traffic."""
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Those that apply."""
+        return gate.TO_TRAFFIC if self.traffic else gate.on_the_way_to(self.to)
 
 
 def judge(
@@ -60,7 +67,7 @@ def judge(
     not the one registered, or lies where it must not, is neither loaded nor served, for that
     would run somebody else's code. Raises RegistryUnreachable.
     """
-    names = gate.on_the_way_to(case.to)
+    names = case.gates
     if set(names) <= set(params.skip):  # nothing is asked, so nothing is fetched
         return Judgement(gate.verdict([gate.skipped(name) for name in names]))
     bench = _Bench(store, case, params, folder, say)
@@ -73,9 +80,9 @@ def judge(
         why = f"not tried, for gate {stop.name} refused and this would run the artifact's code"
     tried, served, champion = bench.tries(why)
     checks += bench.service(tried, served)
+    checks += bench.signature()
     if case.to is not Stage.PRODUCTION:
         return Judgement(gate.verdict(checks, overrides))
-    checks += bench.signature()
     scored, page = bench.quality(tried, champion)
     checks += scored
     verdict = gate.verdict(checks, overrides)
@@ -91,7 +98,7 @@ class _Bench:
     ) -> None:
         self.store, self.case, self.params = store, case, params
         self.folder, self.say = folder, say
-        self.wanted = {n for n in gate.on_the_way_to(case.to) if n not in params.skip}
+        self.wanted = {n for n in case.gates if n not in params.skip}
         self.known = _evidence(case.found, case.version)
         self.version = case.shown.versions[case.version]
         self.candidate = self._fetch(self.version, "candidate")

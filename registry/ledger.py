@@ -54,7 +54,8 @@ class Entry:
         # A description is one printable line, whatever was typed.
         reason = " ".join("".join(c if c.isprintable() else " " for c in self.reason).split())
         tail = f": {reason}" if reason else ""
-        return f"{describe(self.kind, self.version, self.target)} by {self.actor}{tail}"
+        said = describe(self.kind, self.version, self.target, self.evidence)
+        return f"{said} by {self.actor}{tail}"
 
 
 _FIELDS = tuple(f.name for f in fields(Entry))
@@ -73,14 +74,22 @@ def is_automatic(actor: str) -> bool:
     return same(actor).startswith(AUTOMATIC)
 
 
-def describe(kind: str, version: int, target: Stage) -> str:
+def describe(
+    kind: str, version: int, target: Stage, evidence: Mapping[str, Any] | None = None
+) -> str:
     """What an entry does, in words, e.g. `v4 to Production`."""
+    known = evidence or {}
+    weight = known.get("weight")
+    share = f"{100 * weight:.4g} %" if isinstance(weight, int | float) else "a share"
     words = {
         "register": f"v{version} registered",
         "rollback": f"rolled back to v{version}",
         "approve": f"v{version} approved",
         "reproduce": f"v{version} reproduced",
         "adopt": f"v{version} adopted in {target}",
+        "traffic": f"v{version} challenges: {known.get('mode', '?')}, {share} of the traffic",
+        "weight": f"v{version} gets {share} of the traffic",
+        "stop": f"v{version} taken out of the traffic",
     }
     archived = f"v{version} archived" if target is Stage.ARCHIVED else ""
     return words.get(kind) or archived or f"v{version} to {target}"

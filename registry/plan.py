@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from registry import traffic
 from registry.errors import (
     AlreadyInStage,
     ApprovalRefused,
+    ChallengerIsChampion,
+    ExperimentRunning,
     IllegalMove,
     NeverInProduction,
+    NoChampion,
+    NoExperiment,
     NoFormerVersion,
     VersionArchived,
     VersionLive,
     VersionNotFound,
+    WeightRefused,
 )
 from registry.ledger import Entry, describe, is_automatic, same
 from registry.stages import Stage
 from registry.state import State
+from registry.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,13 @@ class Plan:
     source: Stage
     target: Stage
     moves: tuple[Move, ...]
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """What the entry says beside the move."""
 
     @property
     def sentence(self) -> str:
         """The plan in words."""
-        return describe(self.kind, self.version, self.target)
+        return describe(self.kind, self.version, self.target, self.evidence)
 
     def entry(self, *, prev: str, actor: str, reason: str, time: str, **evidence: Any) -> Entry:
         """The ledger entry that carries this plan out when it counts."""
@@ -57,7 +67,7 @@ class Plan:
             reason=reason,
             time=time,
             prev=prev,
-            evidence=evidence,
+            evidence={**self.evidence, **evidence},
         )
 
 
@@ -137,6 +147,57 @@ def adopt(state: State, model: str, version: int, seen: Stage) -> Plan:
     return _plan(state, model, "adopt", version, seen)
 
 
+def challenge(
+    state: State, model: str, version: int, mode: str, weight: float, rule: Mapping[str, Any]
+) -> Plan:
+    """Let a version answer, or in shadow mode see, a share of the champion's traffic."""
+    stage = _stage(state, model, version)
+    if mode not in traffic.MODES:
+        raise IllegalMove(f"traffic is {', '.join(traffic.MODES)}, not {mode!r}")
+    if state.production is None:
+        raise NoChampion(model)
+    if version == state.production:
+        raise ChallengerIsChampion(model, version)
+    if state.traffic is not None:
+        raise ExperimentRunning(model, state.traffic.challenger, state.traffic.mode)
+    if stage is Stage.ARCHIVED:
+        raise VersionArchived(model, version, was_live=False, wish="get traffic")
+    _require_weight(weight, mode)
+    evidence = {"mode": mode, "weight": weight, "rule": dict(rule)}
+    return _plan(state, model, traffic.BEGIN, version, stage, evidence)
+
+
+def reweigh(state: State, model: str, weight: float) -> Plan:
+    """Another share for the challenger."""
+    now = _experiment(state, model)
+    _require_weight(weight, now.mode)
+    if weight == now.weight:
+        raise IllegalMove(
+            f"version {now.challenger} of {model} gets {100 * weight:.4g} % already; "
+            "there is nothing to do"
+        )
+    stage = _stage(state, model, now.challenger)
+    return _plan(state, model, traffic.WEIGHT, now.challenger, stage, {"weight": weight})
+
+
+def stop(state: State, model: str) -> Plan:
+    """All traffic to the champion."""
+    version = _experiment(state, model).challenger
+    return _plan(state, model, traffic.STOP, version, _stage(state, model, version))
+
+
+def _experiment(state: State, model: str) -> Traffic:
+    if state.traffic is None:
+        raise NoExperiment(model)
+    return state.traffic
+
+
+def _require_weight(weight: float, mode: str) -> None:
+    most = "below" if mode == "ab" else "up to"
+    if not 0 < weight <= 1 or (mode == "ab" and weight == 1):
+        raise WeightRefused(weight, most)
+
+
 def note(state: State, model: str, kind: str, version: int) -> Plan:
     """A finding about a version, which moves nothing."""
     return _plan(state, model, kind, version, _stage(state, model, version))
@@ -148,7 +209,14 @@ def _stage(state: State, model: str, version: int) -> Stage:
     return state.stages[version]
 
 
-def _plan(state: State, model: str, kind: str, version: int, target: Stage) -> Plan:
+def _plan(
+    state: State,
+    model: str,
+    kind: str,
+    version: int,
+    target: Stage,
+    evidence: Mapping[str, Any] | None = None,
+) -> Plan:
     source = state.stages.get(version, Stage.NONE)
     draft = Plan(kind, model, version, source, target, ())
     after = state.after(draft.entry(prev="", actor="", reason="", time=""))
@@ -157,4 +225,4 @@ def _plan(state: State, model: str, kind: str, version: int, target: Stage) -> P
         for v, stage in after.stages.items()
         if state.stages.get(v) is not stage
     )
-    return Plan(kind, model, version, source, target, moves)
+    return Plan(kind, model, version, source, target, moves, evidence or {})

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import automation, ledger, plan, projection, turn
+from registry import automation, ledger, plan, projection, traffic, turn
 from registry.errors import (
     ActorRefused,
     GateRefused,
@@ -138,6 +138,56 @@ def archive(
     )
 
 
+def challenge(
+    store: Store,
+    model: str,
+    version: int,
+    *,
+    mode: str,
+    weight: float,
+    rule: Mapping[str, Any],
+    params: GateParams,
+    wish: Wish,
+    folder: Path,
+    overrides: Collection[str] = (),
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Let a version have a share of the traffic, if it takes what callers send.
+
+    Raises NoChampion, ChallengerIsChampion, ExperimentRunning, WeightRefused, VersionArchived,
+    GateRefused, LostRace, UnknownGate, OverrideRefused.
+    """
+    require_overrides(overrides, wish)
+    return _carry_out(
+        store,
+        model,
+        lambda state: plan.challenge(state, model, version, mode, weight, rule),
+        wish,
+        _asking(store, params, wish, overrides, folder, say),
+        params=params,
+        overrides=overrides,
+    )
+
+
+def reweigh(
+    store: Store, model: str, weight: float, *, wish: Wish, params: GateParams | None = None
+) -> Outcome:
+    """Another share for the challenger. Raises NoExperiment, WeightRefused, LostRace."""
+    return _carry_out(
+        store, model, lambda state: plan.reweigh(state, model, weight), wish, params=params
+    )
+
+
+def stop(
+    store: Store, model: str, *, wish: Wish, verdict: Mapping[str, Any] | None = None
+) -> Outcome:
+    """All traffic to the champion; `verdict` is what is known. Raises NoExperiment, LostRace."""
+    known = {"experiment": dict(verdict)} if verdict else {}
+    return _carry_out(
+        store, model, lambda state: plan.stop(state, model), wish, evidence=lambda _: known
+    )
+
+
 def approve(store: Store, model: str, version: int, *, wish: Wish) -> Outcome:
     """Vouch for a version. Raises ApprovalRefused, AlreadyInStage, VersionNotFound."""
     return _carry_out(
@@ -192,12 +242,15 @@ def _asking(
 
     def ask(planned: Plan, found: Replay, state: State, shown: Shown) -> Asked:
         champion = state.production
-        if planned.target not in (Stage.STAGING, Stage.PRODUCTION):
+        challenges = planned.kind == traffic.BEGIN
+        if planned.target not in (Stage.STAGING, Stage.PRODUCTION) and not challenges:
             return Asked()
         if champion not in heard:
             where = folder / f"trial-{champion}"
             where.mkdir()
-            case = Case(planned.model, planned.version, planned.target, champion, found, shown)
+            case = Case(
+                planned.model, planned.version, planned.target, champion, found, shown, challenges
+            )
             said = judge(store, case, params, folder=where, overrides=overrides, say=say)
             version = shown.versions[planned.version]
             kept = _attach(store, version, said) if said.page and not wish.dry_run else {}

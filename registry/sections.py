@@ -68,7 +68,7 @@ class GateParams(Section):
     batch_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
     roots: tuple[str, ...] = ()
     approvals: int = Field(default=0, ge=0, strict=True)
-    automation: Literal["staging", "production"] = "staging"
+    automation: Literal["staging", "canary", "production"] = "staging"
     skip: tuple[str, ...] = ()
 
     @field_validator("slices")

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from registry import traffic
 from registry.ledger import Entry, Replay, same
 from registry.stages import Stage
+from registry.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class State:
     """Who trained or registered a version."""
     trusted: frozenset[int] = frozenset()
     """The versions that a person, not a program, has put into Production."""
+    traffic: Traffic | None = None
+    """The experiment that goes on."""
 
     def holder(self, stage: Stage) -> int | None:
         """The one version in Staging or Production, or None."""
@@ -73,6 +77,7 @@ class _Fold:
         self.approvals = dict(start.approvals)
         self.makers = dict(start.makers)
         self.trusted = set(start.trusted)
+        self.traffic = start.traffic
         self.holders = {stage: start.holder(stage) for stage in (Stage.STAGING, Stage.PRODUCTION)}
 
     def state(self) -> State:
@@ -82,6 +87,7 @@ class _Fold:
             MappingProxyType(self.approvals),
             MappingProxyType(self.makers),
             frozenset(self.trusted),
+            self.traffic,
         )
 
     def apply(self, entry: Entry) -> None:
@@ -91,11 +97,20 @@ class _Fold:
             return
         if kind == "reproduce":
             return
+        if kind in traffic.KINDS:
+            self.traffic = traffic.after(self.traffic, entry, self.holders[Stage.PRODUCTION])
+            return
         if kind == "register":
             trained_by = entry.evidence.get("trained_by")
             names = (entry.actor, trained_by if isinstance(trained_by, str) else "")
             self.makers[version] = tuple(dict.fromkeys(name for name in names if name))
         self._move(version, entry)
+        goes_on = self.traffic
+        if goes_on is not None and (
+            self.holders[Stage.PRODUCTION] != goes_on.champion
+            or self.stages.get(goes_on.challenger) is Stage.ARCHIVED
+        ):
+            self.traffic = None
         if entry.target is Stage.PRODUCTION:
             self.approvals.pop(version, None)
             if kind != "rollback" and not entry.automatic:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from registry import automation, digest, lineage, plan, projection, record, signing
+from registry import automation, digest, lineage, plan, projection, record, signing, traffic
 from registry.errors import IllegalMove, UnderstudyError
 from registry.ledger import (
     GENESIS,
@@ -284,9 +284,11 @@ def _illegal(model: str, state: State, entry: Entry) -> str | None:
         planned = _planned(model, state, entry)
     except UnderstudyError as error:
         return str(error)
+    if planned.version != entry.version:
+        return f"the challenger was v{planned.version}"
     if (planned.source, planned.target) != (entry.source, entry.target):
         return f"it says from {entry.source} to {entry.target}, and that was {planned.source}"
-    if entry.kind in ("promote", "adopt"):
+    if entry.kind in ("promote", "adopt", "traffic"):
         verdict = entry.evidence.get("gate")
         if entry.target is not Stage.ARCHIVED and not isinstance(verdict, dict):
             return "it carries no verdict of the gates"
@@ -322,6 +324,15 @@ def _planned(model: str, state: State, entry: Entry) -> Plan:
             return plan.approve(state, model, version, entry.actor)
         case "reproduce":
             return plan.note(state, model, "reproduce", version)
+        case "traffic":
+            mode, rule = entry.evidence.get("mode"), entry.evidence.get("rule")
+            weight = traffic.weight_of(entry.evidence) or 0.0
+            known = rule if isinstance(rule, dict) else {}
+            return plan.challenge(state, model, version, str(mode), weight, known)
+        case "weight":
+            return plan.reweigh(state, model, traffic.weight_of(entry.evidence) or 0.0)
+        case "stop":
+            return plan.stop(state, model)
         case _:
             raise IllegalMove(f"there is no decision of the kind {entry.kind!r}")
 

@@ -1,0 +1,287 @@
+"""All that is known of an experiment so far, and the verdict on it. Pure.
+
+A guard compares by the draws of the arms; in shadow mode, where both versions see each request,
+by the requests in which just one of them had the event (a sign test: under `no difference` it is
+either's turn with one half). Outcomes are compared by a confidence sequence of their difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from experiments.arms import Difference
+from experiments.draws import MismatchTest, RateTest
+from experiments.latency import SlowTest
+from experiments.means import MeanSequence
+from experiments.rule import MISMATCH, Mode, Rule
+
+Decision = Literal["promote", "abort", "wait"]
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question that was asked of the evidence."""
+
+    name: str
+    log_evidence: float
+    """Log e-value; `log_needed` or more answers it with yes, for good."""
+    log_needed: float
+    sentence: str
+
+    @property
+    def found(self) -> bool:
+        """Whether it is answered with yes."""
+        return self.log_evidence >= self.log_needed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows from the evidence under the rule."""
+
+    decision: Decision
+    reason: str
+    """A sentence."""
+    findings: tuple[Finding, ...] = ()
+    more: int | None = None
+    """Units that are likely still needed, of all arms together; None where nobody can say."""
+    interval: tuple[float, float] | None = None
+    """Of the loss difference, challenger minus champion."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and for the ledger; what is infinite is null."""
+
+        def plain(value: float) -> float | None:
+            return round(value, 6) if math.isfinite(value) else None
+
+        return {
+            "decision": self.decision,
+            "reason": self.reason,
+            "more": self.more,
+            "interval": [plain(v) for v in self.interval] if self.interval else None,
+            "findings": [
+                {
+                    "name": f.name,
+                    "found": f.found,
+                    "log_evidence": plain(f.log_evidence),
+                    "log_needed": plain(f.log_needed),
+                    "sentence": f.sentence,
+                }
+                for f in self.findings
+            ],
+        }
+
+
+@dataclass
+class Evidence:
+    """Grows with each answer and label; may be asked for a verdict at any time."""
+
+    rule: Rule
+    mode: Mode
+    mismatch: MismatchTest = field(default_factory=MismatchTest)
+    errors: RateTest = field(default_factory=RateTest)
+    answers: RateTest = field(default_factory=RateTest)
+    slow: SlowTest = field(init=False)
+    failing: Difference = field(default_factory=Difference)
+    losses: Difference = field(default_factory=Difference)
+    pairs: MeanSequence = field(default_factory=MeanSequence)
+    units: list[int] = field(default_factory=lambda: [0, 0])
+    """Champion's and challenger's."""
+    path: list[tuple[int, float, float, float]] = field(default_factory=list)
+    """Of the decisive difference, to plot: units, mean, lower and upper end."""
+
+    def __post_init__(self) -> None:
+        self.slow = SlowTest(self.rule.slower, self.rule.slower_ms)
+
+    # What came in
+
+    def add_answers(
+        self,
+        challenger: Sequence[bool],
+        weights: Sequence[float],
+        failed: Sequence[bool],
+        strange: Sequence[bool],
+        milliseconds: Sequence[float],
+    ) -> None:
+        """Take units of canary or A/B in their order; all of the same length n.
+
+        `failed`: without an answer of the arm's version; `strange`: an answer with missing or
+        infinite numbers; `milliseconds` is infinite for those without.
+        """
+        arm = np.asarray(challenger, dtype=bool)
+        if not arm.size:
+            return
+        self._count(arm)
+        self.mismatch.add(arm, weights)
+        self.errors.add(failed, arm, weights)
+        self.answers.add(strange, arm, weights)
+        self.slow.add(milliseconds, arm, weights)
+        bad = np.asarray(failed, dtype=float)
+        self.failing.add(np.maximum(bad, np.asarray(strange, dtype=float)), arm, weights)
+
+    def add_shadows(
+        self,
+        failed: Sequence[tuple[bool, bool]],
+        strange: Sequence[tuple[bool, bool]],
+        milliseconds: Sequence[tuple[float, float]],
+    ) -> None:
+        """Take requests that both versions saw, champion's part first."""
+        if not failed:
+            return
+        self.units[0] += len(failed)
+        self.units[1] += len(failed)
+        for test, pairs in ((self.errors, failed), (self.answers, strange)):
+            _discordant(test, np.asarray(pairs, dtype=bool))
+        took = np.asarray(milliseconds, dtype=float)
+        limit = self.slow.limit
+        if limit is not None:
+            _discordant(self.slow.rates, took > limit)
+        self.slow.observe(took[:, 0], took[:, 1])
+        bad = np.asarray(failed, dtype=float) - 0.0
+        self.failing.sequence.add(bad[:, 1] - bad[:, 0], -1.0, 1.0)
+
+    def _count(self, arm: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        self.units[0] += int((~arm).sum())
+        self.units[1] += int(arm.sum())
+
+    def add_losses(self, losses: ArrayLike, challenger: ArrayLike, weights: ArrayLike) -> None:
+        """Take labelled units of canary or A/B, losses within [0, 1]. Raises ValueError."""
+        self.losses.add(losses, challenger, weights)
+
+    def add_pairs(self, champion: ArrayLike, challenger: ArrayLike) -> None:
+        """Take the losses of both versions at the same labelled requests. Raises ValueError."""
+        difference = np.asarray(challenger, dtype=float) - np.asarray(champion, dtype=float)
+        self.pairs.add(difference, -1.0, 1.0)
+
+    # What follows
+
+    @property
+    def decisive(self) -> MeanSequence:
+        """The sequence of the difference that decides; below the margin is good."""
+        if self.rule.metric == "none":
+            return self.failing.sequence
+        return self.pairs if self.mode == "shadow" else self.losses.sequence
+
+    @property
+    def margin(self) -> float:
+        """What the decisive difference must be below."""
+        return self.rule.errors_margin if self.rule.metric == "none" else self.rule.margin
+
+    @property
+    def judged(self) -> int:
+        """Units of the challenger that say something about what decides."""
+        if self.rule.metric == "none":
+            return self.units[1]
+        return self.pairs.count if self.mode == "shadow" else self.losses.counts[1]
+
+    def look(self) -> None:
+        """Note where the decisive difference stands, for the plot."""
+        decisive = self.decisive
+        if decisive.count and (not self.path or self.path[-1][0] != decisive.count):
+            low, high = decisive.interval(self.rule.alpha)
+            self.path.append((decisive.count, decisive.mean, max(low, -1.0), min(high, 1.0)))
+            if len(self.path) > 600:
+                del self.path[1:-1:2]
+
+    def verdict(self, age: float = 0.0) -> Verdict:
+        """What to do now; `age` in seconds since the experiment began."""
+        rule, decisive = self.rule, self.decisive
+        worse = math.log(1 / rule.guard_level)
+        decided = math.log(1 / rule.decisive_level)
+        findings = [
+            Finding("errors", self.errors.evidence, worse, _rates("fail", self.errors)),
+            Finding(
+                "answers", self.answers.evidence, worse, _rates("hold no number", self.answers)
+            ),
+            Finding("latency", self.slow.evidence, worse, self._slow_sentence()),
+        ]
+        interval = decisive.interval(rule.alpha) if decisive.count else None
+        what = "failing answers" if rule.metric == "none" else f"the {rule.metric} loss"
+        about = f"the difference of {what} is {_shown(decisive, interval)}"
+        if rule.metric != "none":
+            findings.append(Finding("loss", decisive.above(0.0), decided, f"{about}, above 0"))
+        good = Finding(
+            "good_enough",
+            decisive.below(self.margin) if decisive.count else -math.inf,
+            decided,
+            f"{about}, below {self.margin:g}",
+        )
+        mismatch = Finding(
+            "mismatch",
+            self.mismatch.evidence if self.mode != "shadow" else 0.0,
+            math.log(1 / MISMATCH),
+            f"{self.mismatch.units[1]} units went to the challenger, "
+            f"{self.mismatch.expected:.0f} were to",
+        )
+        everything = (mismatch, *findings, good)
+        if mismatch.found:  # first of all: whatever else is found rests upon the draws
+            reason = f"the arms are not as the weights say: {mismatch.sentence}"
+            return Verdict("abort", reason, everything, None, interval)
+        bad = next((f for f in findings if f.found), None)
+        if bad is not None:
+            return Verdict(
+                "abort", f"the challenger is worse: {bad.sentence}", everything, 0, interval
+            )
+        if good.found and self.judged >= rule.minimum:
+            return Verdict(
+                "promote",
+                f"the challenger is good enough: {good.sentence}",
+                everything,
+                0,
+                interval,
+            )
+        if age > rule.wait_days * DAY:
+            reason = f"no verdict within {rule.wait_days:g} days; the champion stays"
+            return Verdict("abort", reason, everything, None, interval)
+        return Verdict("wait", self._waiting(good, about), everything, self._more(), interval)
+
+    def _waiting(self, good: Finding, about: str) -> str:
+        if not self.judged:
+            unit = "answer" if self.rule.metric == "none" else "label"
+            return f"no {unit} of the challenger is there yet"
+        if good.found:
+            return f"good so far, {self.judged} of {self.rule.minimum} units at the least"
+        return f"it is not decided: {about}"
+
+    def _more(self) -> int | None:
+        decisive, rule = self.decisive, self.rule
+        found = decisive.more(self.margin, rule.decisive_level, above=False)
+        if found is None and rule.metric != "none":
+            found = decisive.more(0.0, rule.decisive_level, above=True)
+        if found is None or not self.judged:
+            return None
+        share = decisive.count / self.judged
+        return max(found, math.ceil((rule.minimum - self.judged) * share))
+
+    def _slow_sentence(self) -> str:
+        limit = self.slow.limit
+        if limit is None:
+            return "too few answers of the champion to say what is slow"
+        return _rates(f"take more than {limit:.3g} ms", self.slow.rates)
+
+
+def _discordant(test: RateTest, pairs: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    """Of pairs (champion's, challenger's) those in which just one had the event."""
+    only = pairs[pairs[:, 0] != pairs[:, 1]]
+    test.add(np.ones(len(only), dtype=bool), only[:, 1], 0.5)
+
+
+def _rates(what: str, test: RateTest) -> str:
+    said = []
+    for name, units, events in zip(
+        ("champion", "challenger"), test.units, test.events, strict=True
+    ):
+        said.append(f"{events} of {units} answers of the {name} {what}")
+    return f"{said[1]}, {said[0]}"
+
+
+def _shown(sequence: MeanSequence, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return "not known"
+    return f"{sequence.mean:+.4f} [{max(interval[0], -1):+.4f}, {min(interval[1], 1):+.4f}]"
