@@ -14,7 +14,7 @@ from registry.sections import GateParams
 from serving.answers import Answered, NotSo, require_token
 from serving.batch import Refused
 from serving.follow import Follower
-from serving.heads import Heads, Receive, read_body
+from serving.heads import Bodies, Heads, Receive
 from serving.sections import ServeParams
 from serving.tokens import Tokens
 from serving.wire import NotAccepted
@@ -31,9 +31,10 @@ class Admin:
         params: ServeParams,
         gates: GateParams,
         tokens: Tokens,
+        bodies: Bodies,
     ) -> None:
         self._followers, self._params = followers, params
-        self._gates, self._tokens = gates, tokens
+        self._gates, self._tokens, self._bodies = gates, tokens, bodies
         self._default = next(iter(followers.values()))
 
     async def answer(self, method: str, path: str, heads: Heads, receive: Receive) -> Answered:
@@ -44,7 +45,7 @@ class Admin:
             raise Refused(404, "NOT_FOUND", "there is nothing at this path")
         if method != "POST":
             raise NotSo("POST")
-        body = await read_body(heads, receive, self._params.body_bytes)
+        body = await self._bodies.read(heads, receive)
         try:
             asked = orjson.loads(body or b"{}")
             if type(asked) is not dict:
@@ -90,9 +91,14 @@ class Admin:
     def _require_near(self, heads: Heads) -> None:
         """The admin interface is not to be reached through a stranger's page or name."""
         own = {"localhost", "127.0.0.1", "::1", self._params.host, *self._params.hosts}
-        if urlsplit(f"//{heads.host}").hostname not in own:
+        try:
+            host = urlsplit(f"//{heads.host}").hostname
+            origin = urlsplit(heads.origin).netloc
+        except ValueError:  # an address that is none
+            host = origin = None
+        if host not in own:
             raise Refused(
                 403, "HOST_REFUSED", "this Host is not one of the gateway's (serve.hosts)"
             )
-        if heads.origin and urlsplit(heads.origin).netloc != heads.host:
+        if heads.origin and origin != heads.host:
             raise Refused(403, "ORIGIN_REFUSED", "pages of other origins may not decide")

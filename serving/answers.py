@@ -14,6 +14,8 @@ from serving.wire import NotAccepted
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 """ASGI's."""
 
+LATER = 2
+"""Seconds after which to ask again for what is away at present."""
 _MODEL_SAYS = {
     400: "the model does not accept this request; /openapi.json says what it takes",
     404: "the model does not know what is asked for",
@@ -42,18 +44,20 @@ class NotSo(Refused):
 class Answered:
     """A response that is whole."""
 
-    __slots__ = ("allowed", "body", "content_type", "retry_after", "status")
+    __slots__ = ("allowed", "body", "content_type", "headers", "retry_after", "status")
 
     def __init__(
         self, status: int, body: bytes, content_type: str = "application/json", retry_after: int = 0
     ) -> None:
         self.status, self.body, self.content_type = status, body, content_type
         self.retry_after, self.allowed = retry_after, ""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Further ones."""
 
 
 def refusal(error: NotAccepted | Refused) -> Answered:
     """An error as it is sent."""
-    retry = error.retry_after if isinstance(error, Refused) else 0
+    retry = error.retry_after if isinstance(error, Refused) else LATER * (error.status == 503)
     found = Answered(error.status, wire.error(error.kind, str(error)), retry_after=retry)
     found.allowed = error.allowed if isinstance(error, NotSo) else ""
     return found
@@ -73,6 +77,7 @@ async def respond(send: Send, answered: Answered, request_id: str, *, head: bool
     headers = [
         (b"content-type", answered.content_type.encode()),
         (b"content-length", str(len(answered.body)).encode()),
+        *answered.headers,
     ]
     if answered.retry_after:
         headers.append((b"retry-after", str(answered.retry_after).encode()))

@@ -19,6 +19,9 @@ from serving.wire import Rows
 
 TRIES = 2
 """Calls that a request may break before it is answered with an error."""
+LOOK_EVERY = 0.01
+"""Seconds between two looks of a full line for callers who went away; all who wait are looked at,
+and under overload thousands of requests per second ask for room."""
 
 
 class Refused(Exception):
@@ -108,6 +111,7 @@ class Line:
         self._waiting: dict[Hashable, deque[Request]] = {}
         self._count = 0
         self._bytes = 0
+        self._looked = 0.0
         self._pumping = False
         self.pool: Pool | None = None
 
@@ -119,6 +123,13 @@ class Line:
     def full(self, size: int) -> bool:
         """Whether one more of so many bytes is too much."""
         return self._count >= self._limits.requests or self._bytes + size > self._limits.bytes
+
+    def has_room(self, size: int, now: float) -> bool:
+        """Whether one more of so many bytes may wait, once those are gone who need no answer."""
+        if self.full(size) and now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            self.expire(now)
+        return not self.full(size)
 
     def put(self, request: Request) -> None:
         """Let a request wait for its answer; `request.reply` becomes a Reply, or Refused."""
@@ -247,14 +258,16 @@ class Line:
         live = [r for r in requests if not r.reply.done()]
         if not live:
             return
-        seconds = max(r.deadline for r in live) - time.monotonic()
         if len(live) == 1:
             (request,) = live
+            seconds = request.deadline - time.monotonic()
             answer = await served.ask(request.body, request.content_type, max(seconds, 0.001))
             self._told.batch(pool.version, 1, request.count)
             self._settle(request, answer, pool)
             return
         joined = wire.join([r.rows for r in live if r.rows])
+        # Half of the time, so that each can still be asked alone where one row hangs them all.
+        seconds = (min(r.deadline for r in live) - time.monotonic()) / 2
         answer = await served.ask(joined, wire.JSON, max(seconds, 0.001))
         counts = [r.count for r in live]
         parts = wire.part(answer.body, counts) if answer.status == 200 else None
@@ -275,7 +288,8 @@ class Line:
         try:
             if answer.status == 200:
                 found = wire.predictions(answer.body)
-                if pool.per_row and request.rows and len(found) != request.count:
+                each = isinstance(found, list) and len(found) == request.count
+                if pool.per_row and request.rows and not each:
                     raise ValueError("not one prediction for each row")
         except (ValueError, TypeError):
             sentence = "the model's answer cannot be used; it was not passed on"
@@ -286,10 +300,11 @@ class Line:
 
     def _again(self, requests: Sequence[Request], error: type[Exception] | None) -> None:
         """Let those wait on who have no answer; who was there too often is told so."""
+        now = time.monotonic()
         for request in reversed(requests):
             if request.reply.done():
                 continue
-            if error is TimeoutError:
+            if error is TimeoutError and (request.deadline <= now or len(requests) == 1):
                 sentence = "the model did not answer in time"
                 request.reply.set_exception(Refused(504, "DEADLINE_EXCEEDED", sentence, 1))
                 continue

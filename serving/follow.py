@@ -30,6 +30,8 @@ AGAIN = 30.0
 """Seconds after which a version that could not be served is tried again."""
 ROLLBACK_DRAIN = 0.1
 """Seconds that calls of a version get that was rolled back; then the live one is asked instead."""
+SILENT = 5.0
+"""Seconds after which a registry that has not answered yet is said not to be followed."""
 SAMPLES = 200
 
 Result = TypeVar("Result")
@@ -168,23 +170,39 @@ class Follower:
 
     async def _look(self) -> None:
         facts = self.facts
+        silent = asyncio.get_running_loop().call_later(SILENT, self._hear_nothing)
         try:
             wanted = await self._in(self._looking, self.watch.look)
-        except (UnderstudyError, OlderLedger) as error:
+        except Exception as error:  # a page with status 200, say, is no answer of a registry
             facts.counts["looks_failed"] += 1
-            if facts.registry != str(error):
-                facts.registry = str(error)
-                self._say("registry_not_followed", {"reason": facts.registry})
-            if self.live is None and facts.wanted.production is None:
-                facts.wanted = self.watch.remembered()
+            known = isinstance(error, UnderstudyError | OlderLedger)
+            strange = f"what the registry said could not be understood ({type(error).__name__})"
+            self._not_followed(str(error) if known else strange)
             return
+        finally:
+            silent.cancel()
         if facts.registry:
             facts.registry = ""
+            if self.live is None:
+                self._failed_at = -AGAIN  # what could not be fetched may be there now
             self._say("registry_followed_again", {})
         if wanted.head != facts.wanted.head:
             self._seen_at = time.monotonic()
             self._say("ledger_moved", {"entry": wanted.entry, "says": wanted.sentence})
         facts.wanted = wanted
+
+    def _hear_nothing(self) -> None:
+        """A look hangs; a gateway that has just started does not wait for its end."""
+        self._not_followed(f"the registry has not answered for {SILENT:g} s")
+        self._pursue()
+
+    def _not_followed(self, why: str) -> None:
+        facts = self.facts
+        if facts.registry != why:
+            facts.registry = why
+            self._say("registry_not_followed", {"reason": why})
+        if self.live is None and facts.wanted.production is None:
+            facts.wanted = self.watch.remembered()
 
     def _pursue(self) -> None:
         """Flip at once where that is possible; start in the background what is missing."""

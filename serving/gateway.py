@@ -13,11 +13,11 @@ from registry.errors import RegistryUnreachable, UnderstudyError
 from registry.sections import GateParams
 from serving import admin, oip, openapi, page, wire
 from serving.admin import Admin
-from serving.answers import Answered, NotSo, Send, refusal, respond
+from serving.answers import LATER, Answered, NotSo, Send, refusal, respond
 from serving.batch import Refused
 from serving.feedback import parse_feedback
 from serving.follow import Follower
-from serving.heads import Heads, Receive, read_body, require_small
+from serving.heads import Bodies, Heads, Receive, require_small
 from serving.inference import Inference
 from serving.metrics import Metrics
 from serving.predict import Predictor
@@ -44,9 +44,11 @@ class Gateway:
         self.followers, self.metrics, self._recorder = followers, metrics, recorder
         self._params, self._tokens = params, tokens
         self._default = next(iter(followers.values()))
-        self._predictor = Predictor(params, tokens, metrics, recorder)
-        self._inference = Inference(followers, params, self._predictor, metrics)
-        self._admin = Admin(followers, params, gates, tokens)
+        together = params.waiting_bytes
+        self._bodies = Bodies(min(params.body_bytes, together), together)
+        self._predictor = Predictor(params, tokens, self._bodies, metrics, recorder)
+        self._inference = Inference(followers, params, self._predictor, self._bodies, metrics)
+        self._admin = Admin(followers, params, gates, tokens, self._bodies)
         self.started = time.time()
         self._plain: dict[tuple[str, str], Callable[[], Awaitable[Answered] | Answered]] = {
             ("GET", "/ping"): self._ping,
@@ -89,8 +91,9 @@ class Gateway:
         except (NotAccepted, Refused) as error:
             answered = refusal(error)
         except UnderstudyError as error:
-            status = 503 if isinstance(error, RegistryUnreachable) else 409
-            answered = Answered(status, wire.error(type(error).__name__, str(error)))
+            status, after = (503, LATER) if isinstance(error, RegistryUnreachable) else (409, 0)
+            said = wire.error(type(error).__name__, str(error))
+            answered = Answered(status, said, retry_after=after)
         await respond(send, answered, heads.request_id, head=method == "HEAD")
 
     async def _answer(self, method: str, path: str, heads: Heads, receive: Receive) -> Answered:
@@ -180,6 +183,6 @@ class Gateway:
         self._predictor.require(heads)
         if self._recorder is None:
             raise Refused(404, "NOT_FOUND", "no predictions are kept (serve.records is off)")
-        items = parse_feedback(await read_body(heads, receive, self._params.body_bytes))
+        items = parse_feedback(await self._bodies.read(heads, receive))
         answers = await self._recorder.feedback(items)
         return Answered(200, orjson.dumps({"labels": answers}))

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from serving.protocol import HEAD_BYTES
+from serving.batch import Refused
+from serving.protocol import HEAD_BYTES, arrived
 from serving.wire import NotAccepted
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -61,36 +62,61 @@ def require_small(heads: Heads) -> None:
         raise NotAccepted("HEADERS_TOO_LARGE", sentence, 431)
 
 
-async def read_body(heads: Heads, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises NotAccepted for one too large, too slow or broken off."""
-    if heads.length > limit:
-        raise _too_large(limit)
-    message = await receive()
-    if not message.get("more_body") and message["type"] == "http.request":
-        body: bytes = message["body"]
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _rest(message, receive, limit)
-    except TimeoutError:
-        raise NotAccepted("REQUEST_TIMEOUT", "the body did not come in time", 408) from None
+class Bodies:
+    """Reads the bodies of all callers, and holds no more of them at once than is allowed."""
 
+    def __init__(self, limit: int, together: int) -> None:
+        """Bytes of one body, and of all those that are on their way in."""
+        self._limit, self._together = limit, together
+        self._held = 0
 
-def _too_large(limit: int) -> NotAccepted:
-    return NotAccepted("REQUEST_TOO_LARGE", f"the body is larger than {limit} bytes", 413)
+    def require_taken(self, heads: Heads) -> None:
+        """Raises NotAccepted for what its head says is compressed or too large."""
+        if heads.encoding and heads.encoding.lower() != "identity":
+            raise NotAccepted("UNSUPPORTED_MEDIA_TYPE", "compressed bodies are not taken", 415)
+        if heads.length > self._limit:
+            raise self._too_large()
 
+    async def read(self, heads: Heads, receive: Receive) -> bytes:
+        """The whole body.
 
-async def _rest(message: Mapping[str, Any], receive: Receive, limit: int) -> bytes:
-    parts, size = [], 0
-    while True:
-        if message["type"] != "http.request":
-            raise NotAccepted("CANCELLED", "the caller hung up", 400)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
+        Raises NotAccepted for one too large, too slow, broken off or compressed, Refused where
+        those of others fill the room.
+        """
+        self.require_taken(heads)
+        message: Mapping[str, Any] | None = None
+        if arrived(receive):
+            message = await receive()
+            if not message.get("more_body") and message["type"] == "http.request":
+                body: bytes = message["body"]
+                if len(body) > self._limit:
+                    raise self._too_large()
+                return body
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._rest(message or await receive(), receive)
+        except TimeoutError:
+            raise NotAccepted("REQUEST_TIMEOUT", "the body did not come in time", 408) from None
+
+    def _too_large(self) -> NotAccepted:
+        sentence = f"the body is larger than {self._limit} bytes"
+        return NotAccepted("REQUEST_TOO_LARGE", sentence, 413)
+
+    async def _rest(self, message: Mapping[str, Any], receive: Receive) -> bytes:
+        parts, size = [], 0
+        try:
+            while True:
+                if message["type"] != "http.request":
+                    raise NotAccepted("CANCELLED", "the caller hung up", 400)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                self._held += len(parts[-1])
+                if size > self._limit:
+                    raise self._too_large()
+                if self._held > self._together:
+                    raise Refused(503, "OVERLOADED", "too much is on its way in already", 1)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await receive()
+        finally:
+            self._held -= size

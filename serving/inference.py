@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ from serving import oip, wire
 from serving.answers import Answered, NotSo, refusal
 from serving.batch import Refused
 from serving.follow import Follower
-from serving.heads import Heads, Receive, read_body
+from serving.heads import Bodies, Heads, Receive
 from serving.metrics import Metrics
 from serving.predict import Predictor
 from serving.sections import ServeParams
@@ -26,9 +27,10 @@ class Inference:
         followers: Mapping[str, Follower],
         params: ServeParams,
         predictor: Predictor,
+        bodies: Bodies,
         metrics: Metrics,
     ) -> None:
-        self._followers, self._params = followers, params
+        self._followers, self._params, self._bodies = followers, params, bodies
         self._predictor, self._metrics = predictor, metrics
 
     def ready(self) -> Answered:
@@ -62,23 +64,44 @@ class Inference:
         if not route.verb:
             versions = [live] if live is not None else []
             return Answered(200, oip.metadata(name, versions, known.inputs, known.outputs))
-        start = time.monotonic()
+        try:
+            return await self._infer(follower, route.version, heads, receive)
+        except (NotAccepted, Refused) as error:
+            self._metrics.refuse(name, error.kind)
+            raise
+        except asyncio.CancelledError:
+            # The caller hung up, or the gateway ends; nobody reads what is sent.
+            self._metrics.refuse(name, "CANCELLED")
+            raise Refused(503, "CANCELLED", "the gateway ends", 1) from None
+
+    async def _infer(
+        self, follower: Follower, version: str, heads: Heads, receive: Receive
+    ) -> Answered:
+        start, known, name = time.monotonic(), follower.signature, follower.model
         self._predictor.require(heads)
+        self._bodies.require_taken(heads)
         self._predictor.require_room(follower, max(heads.length, 0))
-        asked = oip.infer(await read_body(heads, receive, self._params.body_bytes), known.inputs)
+        body = await self._bodies.read(heads, receive)
+        asked = oip.infer(body, known.inputs)
         if asked.rows > self._params.body_rows:
             raise NotAccepted("REQUEST_TOO_LARGE", "there are too many rows in one request", 413)
+        self._predictor.require_room(follower, len(asked.body))
         rows = wire.read(asked.body)
         request, reply = await self._predictor.asked(
             follower, asked.body, wire.JSON, rows, start, receive
         )
+        oip.require_version(version, reply.version, name)  # it may have changed meanwhile
         seconds = time.monotonic() - start
         self._metrics.answered(name, reply.version, reply.status, seconds)
+        headers = self._predictor.record(follower, heads, request, reply, seconds)
         if reply.status != 200:
-            raise Refused(reply.status, "BAD_REQUEST", orjson.loads(reply.body)["message"])
-        self._predictor.record(follower, heads, request, reply, seconds)
+            found = Answered(reply.status, oip.error_body(orjson.loads(reply.body)["message"]))
+            found.headers = headers
+            return found
         try:
             said = oip.answer(reply.body, asked, name, reply.version, known.outputs)
         except ValueError:
             raise Refused(502, "BAD_ANSWER", "the model's answer cannot be used") from None
-        return Answered(200, said)
+        found = Answered(200, said)
+        found.headers = headers
+        return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -34,18 +36,26 @@ class Nearby:
     token: str
     uri: str
     models: tuple[str, ...]
+    certificate: str = ""
+    """The SHA-256 of the one it shows, where it speaks TLS."""
 
     def post(self, path: str, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """What it answers. Raises OSError, GatewayRefused."""
+        """What it answers. Raises OSError, GatewayRefused.
+
+        The token is sent to nobody who does not show the gateway's own certificate.
+        """
         where = urlsplit(self.address)
         host, port = where.hostname or "127.0.0.1", where.port or 80
         there = http.client.HTTPConnection(host, port, timeout=seconds)
         if where.scheme == "https":
-            # It is this machine, and the token proves the rest; its name need not match.
+            # Not by its name or signer, which need not fit this machine: it must be the very one.
             trusting = ssl.create_default_context()
             trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
             there = http.client.HTTPSConnection(host, port, timeout=seconds, context=trusting)
         with contextlib.closing(there):
+            there.connect()
+            if isinstance(there.sock, ssl.SSLSocket):
+                self._require_own(there.sock)
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
             there.request("POST", path, json.dumps(body), headers)
             response = there.getresponse()
@@ -58,6 +68,12 @@ class Nearby:
         found: dict[str, Any] = said
         return found
 
+    def _require_own(self, sock: ssl.SSLSocket) -> None:
+        """Raises ConnectionError where somebody else listens there."""
+        shown = sock.getpeercert(binary_form=True) or b""
+        if not hmac.compare_digest(hashlib.sha256(shown).hexdigest(), self.certificate):
+            raise ConnectionError("another certificate is shown than the gateway's")
+
 
 def running(root: Path, model: str) -> list[Nearby]:
     """Those that serve a model of the project in `root` from the registry this user asks."""
@@ -66,7 +82,12 @@ def running(root: Path, model: str) -> list[Nearby]:
         try:
             raw = json.loads(path.read_text())
             one = Nearby(
-                int(raw["pid"]), raw["address"], raw["token"], raw["uri"], tuple(raw["models"])
+                int(raw["pid"]),
+                raw["address"],
+                raw["token"],
+                raw["uri"],
+                tuple(raw["models"]),
+                raw.get("certificate", ""),
             )
             os.kill(one.pid, 0)
         except ProcessLookupError:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving import schemas
+from serving import schemas, state_schemas
 from serving.feedback import ITEMS, LABEL_LIMIT, NAME_LIMIT, RESULTS
 from serving.schemas import Schema
 from serving.signature import Signature
@@ -31,7 +31,7 @@ _SAYS = {
     504: "The model did not answer in time.",
 }
 PREDICTING = (400, 401, 404, 408, 413, 415, 422, 502, 503, 504)
-DECIDING = (400, 401, 403, 404, 408, 409, 413, 503)
+DECIDING = (400, 401, 403, 404, 408, 409, 413, 415, 503)
 ANY = (405, 431)
 """What any path may answer, being called in a wrong way."""
 
@@ -81,7 +81,7 @@ def document(served: Served, models: Mapping[str, Signature]) -> dict[str, Any]:
             "schemas": _components(served, models),
             "responses": {str(status): _failure(status) for status in _SAYS},
             "headers": {
-                name: {"description": says, "schema": {"type": kind}}
+                name: {"description": says, "required": True, "schema": {"type": kind}}
                 for name, (kind, says) in _HEADERS.items()
             },
             "parameters": _PARAMETERS,
@@ -107,8 +107,8 @@ def _components(served: Served, models: Mapping[str, Signature]) -> dict[str, Sc
         },
         "InferenceRequest": schemas.inference_request(),
         "InferenceResponse": schemas.inference_response(),
-        "Status": _STATUS,
         "Label": _LABEL,
+        **state_schemas.COMPONENTS,
     }
     for name, signature in models.items():
         found[_key(name, "Request")] = schemas.request(signature, served.body_rows)
@@ -136,9 +136,11 @@ def _failure(status: int) -> dict[str, Any]:
     says["content"] = _json(_schema("Error"))
     if status == 503:
         seconds = {"type": "integer", "minimum": 1}
-        says["headers"] = {"Retry-After": {"description": "Seconds.", "schema": seconds}}
+        after = {"description": "Seconds.", "required": True, "schema": seconds}
+        says["headers"] = {"Retry-After": after}
     if status == 401:
-        says["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
+        bearer = {"required": True, "schema": {"const": "Bearer"}}
+        says["headers"] = {"WWW-Authenticate": bearer}
     return says
 
 
@@ -209,49 +211,12 @@ def _get(name: str, summary: str, content: dict[str, Any], *more: int) -> dict[s
 
 
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
-_STATUS: Schema = {
-    "type": "object",
-    "required": ["default", "seconds_up", "models"],
-    "properties": {
-        "default": {"type": "string", "description": "The model of /invocations."},
-        "seconds_up": {"type": "number"},
-        "models": {
-            "type": "object",
-            "description": "What is live, what stands by and what is wrong, model by model.",
-            "additionalProperties": {
-                "type": "object",
-                "required": ["model", "ready", "version", "understudy", "rollback_ready"],
-                "properties": {
-                    "model": {"type": "string"},
-                    "ready": {"type": "boolean"},
-                    "version": {"type": ["integer", "null"]},
-                    "understudy": {"type": ["integer", "null"]},
-                    "rollback_ready": {"type": "boolean"},
-                    "rollback_milliseconds": {"type": ["number", "null"]},
-                    "problem": {"type": "string"},
-                },
-            },
-        },
-    },
-}
 
 
 def _plain() -> dict[str, Any]:
     # As MLflow has it: called JSON, and an empty line or a bare version, which is none.
     nothing: dict[str, Any] = {"application/json": {}}
-    ready: Schema = {
-        "type": "object",
-        "required": ["ready", "not_ready"],
-        "properties": {
-            "ready": {"type": "boolean"},
-            "not_ready": {"type": "array", "items": {"type": "string"}},
-        },
-    }
-    readiness = _get("ready", "Whether every model answers.", _json(ready))
-    readiness["get"]["responses"]["503"] = {
-        "description": "One or more do not.",
-        "content": _json(ready),
-    }
+    readiness = _or_not(_get("ready", "Whether every model answers.", _json(_schema("Ready"))))
     document = _get("openapi", "This document.", _json({"type": "object"}))
     return {
         "/": _get("page", "The page for people.", {"text/html": {"schema": {"type": "string"}}}),
@@ -273,28 +238,24 @@ def _admin() -> dict[str, Any]:
         "reason": {"type": "string"},
     }
     return {
-        "/admin/refresh": _decide("refresh", "Look at the ledger now.", model, ()),
+        "/admin/refresh": _decide("refresh", "Look at the ledger now.", model, "ModelStatus"),
         "/admin/rollback": _decide(
-            "rollback", "Roll back in the ledger, and here at once.", {**model, **asked}, ("actor",)
+            "rollback", "Roll back in the ledger, and here at once.", model | asked, "RolledBack"
         ),
     }
 
 
-def _decide(
-    name: str, summary: str, properties: dict[str, Any], required: tuple[str, ...]
-) -> dict[str, Any]:
+def _decide(name: str, summary: str, properties: dict[str, Any], said: str) -> dict[str, Any]:
     body: Schema = {"type": "object", "properties": properties}
-    if required:
-        body["required"] = list(required)
     return {
         "post": {
             "operationId": name,
             "summary": summary,
             "tags": ["decide"],
             "security": [{"bearer": []}],
-            "requestBody": {"required": bool(required), "content": _json(body)},
+            "requestBody": {"required": False, "content": _json(body)},
             "responses": {
-                "200": {"description": "Done.", "content": _json({"type": "object"})},
+                "200": {"description": "Done.", "content": _json(_schema(said))},
                 **_failures(*DECIDING),
             },
         }
@@ -342,7 +303,7 @@ def _feedback(served: Served) -> dict[str, Any]:
             "responses": {
                 "200": {
                     "description": "What became of each label.",
-                    "content": _json({"type": ["object", "array"]}),
+                    "content": _json(_schema("Labelled")),
                 },
                 **_failures(400, 401, 404, 408, 413, 415, 503),
             },
@@ -354,19 +315,21 @@ def _feedback(served: Served) -> dict[str, Any]:
 
 
 def _inference(served: Served, models: Mapping[str, Signature]) -> dict[str, Any]:
-    anything = _json({"type": "object"})
+    server, live, ready, metadata, model_ready = (
+        _json(_schema(name)) for name in ("Server", "Live", "AllReady", "Metadata", "ModelReady")
+    )
     found: dict[str, Any] = {
-        "/v2": _get("v2", "The server.", anything),
-        "/v2/health/live": _get("v2.live", "The gateway runs.", anything),
-        "/v2/health/ready": _or_not(_get("v2.ready", "Every model answers.", anything)),
+        "/v2": _get("v2", "The server.", server),
+        "/v2/health/live": _get("v2.live", "The gateway runs.", live),
+        "/v2/health/ready": _or_not(_get("v2.ready", "Every model answers.", ready)),
     }
     for name in models:
         for path, more in ((f"/v2/models/{name}", ""), (_versioned(name), "version.")):
             names = f"v2.{more}{name}"
-            about = _get(names, "What the model takes and gives.", anything)
-            ready = _or_not(_get(f"{names}.ready", "The model answers.", anything))
+            about = _get(names, "What the model takes and gives.", metadata)
+            answers = _or_not(_get(f"{names}.ready", "The model answers.", model_ready))
             infer = _infer(served, f"{names}.infer")
-            for suffix, item in (("", about), ("/ready", ready), ("/infer", infer)):
+            for suffix, item in (("", about), ("/ready", answers), ("/infer", infer)):
                 found[path + suffix] = _v2(item, with_version=bool(more))
     return found
 
@@ -376,8 +339,9 @@ def _versioned(name: str) -> str:
 
 
 def _or_not(item: dict[str, Any]) -> dict[str, Any]:
-    says = {"description": "Not yet.", "content": _json({"type": "object"})}
-    item["get"]["responses"]["503"] = says
+    """An operation that says the same with 503, where it is not so."""
+    answers = item["get"]["responses"]
+    answers["503"] = {"description": "Not yet.", "content": answers["200"]["content"]}
     return item
 
 

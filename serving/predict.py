@@ -14,7 +14,7 @@ from serving.audition import Sample
 from serving.batch import Refused, Reply, Request
 from serving.follow import Follower
 from serving.frames import Record
-from serving.heads import Heads, Receive, read_body, require_small
+from serving.heads import Bodies, Heads, Receive, require_small
 from serving.metrics import Metrics
 from serving.protocol import gone
 from serving.recorder import Recorder
@@ -31,9 +31,14 @@ class Predictor:
     """Answers callers of the scoring protocol, and keeps what it answered."""
 
     def __init__(
-        self, params: ServeParams, tokens: Tokens, metrics: Metrics, recorder: Recorder | None
+        self,
+        params: ServeParams,
+        tokens: Tokens,
+        bodies: Bodies,
+        metrics: Metrics,
+        recorder: Recorder | None,
     ) -> None:
-        self._params, self._tokens = params, tokens
+        self._params, self._tokens, self._bodies = params, tokens, bodies
         self._metrics, self._recorder = metrics, recorder
         self._sampled = 0.0
         self._ids = os.urandom(6).hex()
@@ -62,13 +67,10 @@ class Predictor:
             return
         seconds = time.monotonic() - start
         self._metrics.answered(model, reply.version, reply.status, seconds)
-        prediction = self.record(follower, heads, request, reply, seconds)
         headers = [
             (b"content-type", reply.content_type.encode("latin-1")),
             (b"content-length", str(len(reply.body)).encode()),
-            (b"x-understudy-model", model.encode()),
-            (b"x-understudy-version", str(reply.version).encode()),
-            (b"x-understudy-prediction-id", prediction.encode()),
+            *self.record(follower, heads, request, reply, seconds),
         ]
         if heads.request_id:
             headers.append((b"x-request-id", heads.request_id.encode("latin-1")))
@@ -79,11 +81,10 @@ class Predictor:
         self, follower: Follower, heads: Heads, receive: Receive, start: float
     ) -> tuple[Request, Reply]:
         """The answer to a request. Raises NotAccepted, Refused."""
+        self._bodies.require_taken(heads)
         self.require_room(follower, max(heads.length, 0))
-        if heads.encoding and heads.encoding.lower() != "identity":
-            raise NotAccepted("UNSUPPORTED_MEDIA_TYPE", "compressed bodies are not taken", 415)
         kind = wire.media_type(heads.content_type or "application/json")
-        body = await read_body(heads, receive, self._params.body_bytes)
+        body = await self._bodies.read(heads, receive)
         rows = wire.read(body) if kind == wire.JSON else None
         if rows is not None and rows.count > self._params.body_rows:
             sentence = (
@@ -124,8 +125,8 @@ class Predictor:
 
     def record(
         self, follower: Follower, heads: Heads, request: Request, reply: Reply, seconds: float
-    ) -> str:
-        """Hand an answer to the prediction log; returns its id."""
+    ) -> list[tuple[bytes, bytes]]:
+        """Hand an answer to the prediction log; returns the headers that tell of it."""
         self._count += 1
         prediction = f"{self._ids}{self._count:08x}"
         if self._recorder is not None and reply.status == 200:
@@ -144,17 +145,19 @@ class Predictor:
                 reply.status,
             )
             self._recorder.put(record)
-        return prediction
+        return [
+            (b"x-understudy-model", follower.model.encode()),
+            (b"x-understudy-version", str(reply.version).encode()),
+            (b"x-understudy-prediction-id", prediction.encode()),
+        ]
 
     def require_room(self, follower: Follower, size: int) -> None:
         """Raises Refused where nothing more may wait, or nothing answers."""
         if follower.live is None:
             problem = follower.facts.problem and "; the gateway's status says why"
             raise Refused(503, "NOT_READY", f"no version answers yet{problem}", 2)
-        if follower.line.full(size):
-            follower.line.expire(time.monotonic())
-            if follower.line.full(size):
-                raise Refused(503, "OVERLOADED", "too many requests wait already", 1)
+        if not follower.line.has_room(size, time.monotonic()):
+            raise Refused(503, "OVERLOADED", "too many requests wait already", 1)
 
     def require(self, heads: Heads) -> None:
         """Raises Refused for who may not ask for predictions."""

@@ -1,4 +1,7 @@
-"""HTTP as uvicorn speaks it, with limits that it lacks: size of a head, and time to send one."""
+"""HTTP as uvicorn speaks it, with limits that it lacks: size of a head, and time to send one.
+
+What may follow a body (trailers) is not taken, and what lies between its chunks counts as head.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class Protocol(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _got_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
@@ -39,15 +43,24 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._late is None:
                 self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        self._got_body = False
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES:
+        if not self._in_head:
+            self._head_bytes = 0 if self._got_body else self._head_bytes + len(data)
+        if self._head_bytes > HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body count there."""
+        self._got_body = True
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The head is there in time."""
-        self._in_head = False
+        self._in_head, self._head_bytes = False, 0
         self._no_timer()
         super().on_headers_complete()
+        self.headers = []  # what comes after the body is none of the request's head
 
     def on_message_complete(self) -> None:
         """The next head may begin."""
@@ -74,6 +87,12 @@ class Protocol(HttpToolsProtocol):
         """What is not HTTP gets an answer without a word of it."""
         del msg
         self._refuse(b"400 Bad Request")
+
+
+def arrived(receive: Any) -> bool:
+    """Whether there is something to receive without waiting for it."""
+    event = getattr(getattr(receive, "__self__", None), "message_event", None)
+    return event is not None and event.is_set()
 
 
 def gone(receive: Any) -> Any:

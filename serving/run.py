@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -34,6 +37,7 @@ from serving.watch import Watch
 
 LAST_RECORDS = 10.0
 """Seconds in which the prediction log may be completed at the end."""
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 TICK = 0.1
 """Seconds between two looks for requests that waited too long."""
 
@@ -43,6 +47,16 @@ class PortTaken(UnderstudyError):
 
     def __init__(self, host: str, port: int, why: str) -> None:
         super().__init__(f"cannot listen at {host}:{port} ({why}); choose another with --port")
+
+
+class CertificateRefused(UnderstudyError):
+    """TLS cannot be spoken with these files."""
+
+    def __init__(self, certificate: str | None, key: str | None, why: str) -> None:
+        super().__init__(
+            f"TLS cannot be spoken with serve.certificate {certificate!r} and serve.key {key!r} "
+            f"({why}); both are PEM files, the key without a password"
+        )
 
 
 @dataclass(frozen=True)
@@ -68,13 +82,14 @@ def run(setting: Setting) -> None:
 async def serve(setting: Setting) -> None:
     """The gateway's life. Raises UnderstudyError where it cannot begin."""
     params = setting.params
+    pin = _require_certificate(params)
     listening = _listen(params.host, params.port)
     port = int(listening.getsockname()[1])
     log = Log(as_json=setting.as_json)
     metrics = Metrics()
     followers = {name: _follower(name, setting, log, metrics) for name in setting.models}
     recorder = _recorder(setting, log)
-    with _known(setting, port) as known:
+    with _known(setting, port, pin) as known:
         if recorder is not None:
             await recorder.start()
         gateway = Gateway(followers, params, setting.gates, known, metrics, recorder)
@@ -83,6 +98,7 @@ async def serve(setting: Setting) -> None:
             http=Protocol,
             loop="none",
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -172,6 +188,30 @@ async def _tick(followers: Mapping[str, Follower], known: tokens.Tokens, log: Lo
             follower.line.expire(now)
 
 
+def _require_certificate(params: ServeParams) -> str:
+    """The SHA-256 of the certificate, by which commands know it; empty without TLS.
+
+    Raises CertificateRefused.
+    """
+    certificate, key = params.certificate, params.key
+    if certificate is None and key is None:
+        return ""
+    if certificate is None or key is None:
+        raise CertificateRefused(certificate, key, "one is of no use without the other")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, lambda: "")  # or OpenSSL asks at the terminal
+        first = Path(certificate).read_text().partition(_END)[0] + _END
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[first.index(_BEGIN) :])).hexdigest()
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        why = "no certificate with its key can be read from them"
+        if isinstance(error, ssl.SSLError):
+            why = (error.reason or why).replace("_", " ").lower()
+        elif isinstance(error, OSError):
+            why = error.strerror or why
+        raise CertificateRefused(certificate, key, why) from None
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -194,16 +234,24 @@ def address(params: ServeParams, port: int) -> str:
 
 
 @contextmanager
-def _known(setting: Setting, port: int) -> Iterator[tokens.Tokens]:
-    """The tokens; one more, for the commands of this user on this machine, while it lasts."""
+def _known(setting: Setting, port: int, pin: str) -> Iterator[tokens.Tokens]:
+    """The tokens; one more, for the commands of this user on this machine, while it lasts.
+
+    They find it in a file that only this user reads, beside the certificate's hash.
+    """
     token = tokens.new()
     folder = setting.folder / RUNNING
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}.json"
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as stream:
-        said = {"pid": os.getpid(), "address": address(setting.params, port), "token": token}
-        json.dump({**said, "uri": setting.uri, "models": list(setting.models)}, stream)
+        said: dict[str, Any] = {
+            "pid": os.getpid(),
+            "address": address(setting.params, port),
+            "token": token,
+        }
+        said |= {"uri": setting.uri, "models": list(setting.models), "certificate": pin}
+        json.dump(said, stream)
     try:
         yield tokens.Tokens(setting.folder, token)
     finally:

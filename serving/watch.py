@@ -155,7 +155,13 @@ class Watch:
             raise Unfit(f"the ledger has no digest of v{live.version}; register it anew")
         files = self._folder / "models" / live.digest
         if not self._intact(files, live.digest):
-            self._download(live, files)
+            try:
+                self._download(live, files)
+            except Unfit as error:
+                if not files.is_dir():
+                    raise
+                altered = f"the copy of v{live.version} on this machine is not what was verified"
+                raise Unfit(f"{altered}, and there is no other: {error}") from None
             self._forget_old({live.digest, *in_use})
         try:
             os.utime(files)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -39,31 +40,36 @@ def rows(*numbers: int, do: str = "echo") -> dict[str, Any]:
 class Registry:
     """A store with versions of the puppet, and who decides about them."""
 
-    def __init__(self, root: Path, migrated: Path) -> None:
+    def __init__(self, root: Path, migrated: Path, *models: str) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.database = root / "mlflow.db"
         shutil.copy2(migrated, self.database)
         self.uri = f"sqlite:///{self.database}"
         self.store = Store(self.uri)
-        self._count = 0
+        self._counts = dict.fromkeys(models or ("m",), 0)
         client = self.store._client
         self._experiment = client.create_experiment("puppets", (root / "artifacts").as_uri())
-        client.create_registered_model("m")
+        for model in self._counts:
+            client.create_registered_model(model)
 
-    def version(self, does: str = "echo") -> int:
+    def version(self, does: str = "echo", *, model: str = "m") -> int:
         """Register one more version that does so."""
         import mlflow
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
-        self._count += 1
-        told = self.root / f"behaviour-{self._count}" / "behaviour.json"
+        self._counts[model] += 1
+        told = self.root / f"behaviour-{model}-{self._counts[model]}" / "behaviour.json"
         told.parent.mkdir()
-        told.write_text(json.dumps({"does": does, "version": self._count}))
+        says = {"does": does, "version": self._counts[model], "moods": str(self.root)}
+        told.write_text(json.dumps(says))
         example = pd.DataFrame({"id": [1, 2], "x": [1.5, 2.5], "do": ["echo", "echo"]})
         columns = (("long", "id"), ("double", "x"), ("string", "do"))
-        signature = ModelSignature(inputs=Schema([ColSpec(kind, name) for kind, name in columns]))
+        given = (("long", "id"), ("double", "x"), ("long", "version"))
+        signature = ModelSignature(
+            *(Schema([ColSpec(kind, name) for kind, name in some]) for some in (columns, given))
+        )
         mlflow.set_tracking_uri(self.uri)
         with warnings.catch_warnings(), mlflow.start_run(experiment_id=self._experiment) as run:
             warnings.simplefilter("ignore")
@@ -76,15 +82,15 @@ class Registry:
                 pip_requirements=["mlflow", "pandas"],
             )
         created = self.store._client.create_model_version(
-            "m", source=made.model_uri, run_id=run.info.run_id, model_id=made.model_id
+            model, source=made.model_uri, run_id=run.info.run_id, model_id=made.model_id
         )
         number = int(created.version)
-        register.register_version(self.store, "m", number, wish=WISH, folder=self._folder())
+        register.register_version(self.store, model, number, wish=WISH, folder=self._folder())
         return number
 
-    def promote(self, version: int) -> None:
+    def promote(self, version: int, *, model: str = "m") -> None:
         promote.promote(
-            self.store, "m", version, to=Stage.PRODUCTION, params=OFF, wish=WISH,
+            self.store, model, version, to=Stage.PRODUCTION, params=OFF, wish=WISH,
             folder=self._folder(),
         )  # fmt: skip
 
@@ -123,6 +129,12 @@ class Got:
 class Gateway:
     """`understudy serve` as a process."""
 
+    launch: Sequence[str] = ("understudy", "serve")
+    trusting: ssl.SSLContext | None = None
+    """Of the callers of one that speaks TLS."""
+    uri = ""
+    """Where it finds the registry, unless it is where the tests do."""
+
     def __init__(self, registry: Registry, env: Mapping[str, str], **serve: Any) -> None:
         self.registry, self._env = registry, dict(env)
         params = {
@@ -135,12 +147,12 @@ class Gateway:
         self.process: subprocess.Popen[bytes] | None = None
         self.port, self.token = 0, ""
 
-    def start(self, seconds: float = 90) -> None:
+    def start(self, seconds: float = 90, *, wait_for: str = "/ready") -> None:
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
-                ["understudy", "serve"],
+                self.launch,
                 cwd=self.registry.root,
-                env={**self._env, "MLFLOW_TRACKING_URI": self.registry.uri},
+                env={**self._env, "MLFLOW_TRACKING_URI": self.uri or self.registry.uri},
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
@@ -150,7 +162,7 @@ class Gateway:
         until(lambda: known.read_text() != "", seconds, self)
         said = json.loads(known.read_text())
         self.port, self.token = int(said["address"].rpartition(":")[2]), said["token"]
-        until(lambda: self.get("/ready").status == 200, seconds, self)
+        until(lambda: self.get(wait_for).status == 200, seconds, self)
 
     def command(self, *arguments: str) -> str:
         """Run an `understudy` command in the project's folder; returns what it printed."""
@@ -176,7 +188,16 @@ class Gateway:
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         given = {"Content-Type": "application/json"} if body is not None else {}
         given |= {k.replace("_", "-"): v for k, v in headers.items() if v}
-        return send(self.port, method, path, sent, given)
+        with contextlib.closing(self.connection()) as there:
+            return talk(there, method, path, sent, given)
+
+    def connection(self) -> http.client.HTTPConnection:
+        """To it, not yet open."""
+        if self.trusting is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=60, context=self.trusting
+        )
 
     def get(self, path: str, **headers: str) -> Got:
         return self.ask("GET", path, **headers)
@@ -217,10 +238,21 @@ class Gateway:
 def send(port: int, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Got:
     """One request over a connection of its own."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 60)) as there:
-        there.request(method, path, body, headers)
-        response = there.getresponse()
-        found = {k.lower(): v for k, v in response.getheaders()}
-        return Got(response.status, found, response.read())
+        return talk(there, method, path, body, headers)
+
+
+def talk(
+    there: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+) -> Got:
+    """One request over a connection."""
+    there.request(method, path, body, dict(headers))
+    response = there.getresponse()
+    found = {k.lower(): v for k, v in response.getheaders()}
+    return Got(response.status, found, response.read())
 
 
 def post(port: int, body: bytes, content_type: str) -> Got:
@@ -266,6 +298,9 @@ class Traffic:
     answers: list[tuple[float, float, int, int]] = field(default_factory=list)
     """Sent, received (time.monotonic()), status, version (0 without one)."""
     wrong: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    """Of the predictions that were answered with 200."""
+    path: str = "/invocations"
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -283,7 +318,7 @@ class Traffic:
             thread.join(60)
 
     def _call(self, caller: int) -> None:
-        there = http.client.HTTPConnection("127.0.0.1", self.gateway.port, 60)
+        there = self.gateway.connection()
         number = caller * 10_000_000
         while not self._stop.is_set():
             count = number % 3 + 1
@@ -292,7 +327,7 @@ class Traffic:
             sent = time.monotonic()
             try:
                 body = json.dumps(rows(*asked))
-                there.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+                there.request("POST", self.path, body, {"Content-Type": "application/json"})
                 response = there.getresponse()
                 text = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -306,6 +341,7 @@ class Traffic:
                 self.wrong.append(f"{response.status}: {text[:200]!r}")
                 time.sleep(0.05)
                 continue
+            self.ids.append(response.headers["x-understudy-prediction-id"])
             found = json.loads(text)["predictions"]
             if [(f["id"], f["x"]) for f in found] != [(n, n + 0.5) for n in asked]:
                 self.wrong.append(f"asked for {asked}, got {found}")
@@ -322,9 +358,16 @@ class Traffic:
 def running(registry: Registry, env: Mapping[str, str], **serve: Any) -> Iterator[Gateway]:
     """A gateway for a block; none of its processes is left afterwards."""
     gateway = Gateway(registry, env, **serve)
-    try:
+    with ending(gateway):
         gateway.start()
         yield gateway
+
+
+@contextlib.contextmanager
+def ending(gateway: Gateway) -> Iterator[None]:
+    """Whatever becomes of a gateway in a block, none of its processes is left afterwards."""
+    try:
+        yield
     finally:
         if gateway.process is not None:
             if gateway.process.poll() is None:

@@ -189,7 +189,7 @@ def test_every_status_that_the_gateway_gives_is_in_the_document() -> None:
             "oip/datatypes",
             "oip/request",
             "oip/service",
-        )  # fmt: skip
+        )
     )
     numbers = {int(n) for n in re.findall(r"(?<![\w.#])([45]\d\d)(?=[,:)\s ])", source)}
     given = numbers & {int(status) for status in HTTPStatus} - {500}  # `>= 500` is a class

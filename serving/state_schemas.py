@@ -1,0 +1,164 @@
+"""JSON Schemas of what the gateway says of itself and of what it did. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.feedback import RESULTS
+from serving.schemas import Schema
+
+
+def _object(properties: dict[str, Schema], *optional: str, says: str = "") -> Schema:
+    """An object that has all of these, and may have more."""
+    found: Schema = {
+        "type": "object",
+        "required": [name for name in properties if name not in optional],
+        "properties": properties,
+    }
+    return {**found, "description": says} if says else found
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+TEXT: Schema = {"type": "string"}
+TRUTH: Schema = {"type": "boolean"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+VERSION: Schema = {"type": "integer", "minimum": 1}
+
+_LEDGER = _object(
+    {
+        "entry": {**COUNT, "description": "Number of the last entry that counts."},
+        "head": {**TEXT, "description": "Its hash."},
+        "production": _or_null(VERSION),
+        "says": TEXT,
+        "followed": {**TRUTH, "description": "Whether the registry answers."},
+        "reason": {**TEXT, "description": "Why it is not followed."},
+    }
+)
+_ENTRY = _object(
+    {"entry": COUNT, "kind": TEXT, "sentence": TEXT, "actor": TEXT, "reason": TEXT, "time": TEXT}
+)
+_SWAP = _object(
+    {
+        "at": {**NUMBER, "description": "Seconds since 1970."},
+        "version": VERSION,
+        "former": _or_null(VERSION),
+        "seconds": {**NUMBER, "description": "From when the ledger was read to the change."},
+        "kind": TEXT,
+    }
+)
+MODEL = _object(
+    {
+        "model": TEXT,
+        "ready": TRUTH,
+        "version": _or_null(VERSION),
+        "processes": COUNT,
+        "understudy": _or_null(VERSION),
+        "rollback_ready": TRUTH,
+        "rollback_milliseconds": _or_null(NUMBER),
+        "rehearsed_at": _or_null(NUMBER),
+        "rollback_reason": TEXT,
+        "ledger": _LEDGER,
+        "entries": _list(_ENTRY),
+        "swaps": _list(_SWAP),
+        "starting": _or_null(VERSION),
+        "problem": {**TEXT, "description": "Why what the ledger wants is not served."},
+        "problem_version": _or_null(VERSION),
+        "waiting": COUNT,
+        "counts": {"type": "object", "additionalProperties": COUNT},
+        "restarts": COUNT,
+    },
+    says="What is live, what stands by and what is wrong.",
+)
+_RECORDS: Schema = {
+    **_object(
+        {
+            "offered": {**COUNT, "description": "written + lost + queued"},
+            "written": COUNT,
+            "lost": COUNT,
+            "queued": COUNT,
+            "problem": {**TEXT, "description": "Why not all is written at present."},
+        }
+    ),
+    "type": ["object", "null"],
+    "description": "Of the prediction log; null where none is kept.",
+}
+STATUS = _object(
+    {
+        "default": {**TEXT, "description": "The model of /invocations."},
+        "seconds_up": NUMBER,
+        "models": {
+            "type": "object",
+            "additionalProperties": {"$ref": "#/components/schemas/ModelStatus"},
+        },
+        "records": _RECORDS,
+    }
+)
+READY = _object({"ready": TRUTH, "not_ready": _list(TEXT)})
+LABELLED = _object(
+    {
+        "labels": {
+            **_list(
+                _object(
+                    {
+                        "result": {"enum": list(RESULTS)},
+                        "prediction_id": {**TEXT, "description": "Empty where there is none."},
+                    }
+                )
+            ),
+            "description": "One for each label, in their order.",
+        }
+    }
+)
+ROLLED_BACK = _object(
+    {
+        "model": TEXT,
+        "action": TEXT,
+        "version": VERSION,
+        "from": TEXT,
+        "to": TEXT,
+        "moves": _list(_object({"version": VERSION, "source": TEXT, "target": TEXT})),
+        "sentence": TEXT,
+        "ledger_entry": _or_null(COUNT),
+        "answers": {**_or_null(VERSION), "description": "The version that answers now."},
+        "milliseconds": NUMBER,
+    }
+)
+
+# The Open Inference Protocol
+
+_TENSOR = _object({"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})})
+SERVER = _object({"name": TEXT, "version": TEXT, "extensions": _list(TEXT)})
+LIVE = _object({"live": TRUTH})
+ALL_READY = _object({"live": TRUTH, "ready": TRUTH})
+MODEL_READY = _object({"name": TEXT, "ready": TRUTH})
+METADATA = _object(
+    {
+        "name": TEXT,
+        "versions": _list(TEXT),
+        "platform": TEXT,
+        "inputs": _list(_TENSOR),
+        "outputs": _list(_TENSOR),
+    }
+)
+
+COMPONENTS: dict[str, Any] = {
+    "Status": STATUS,
+    "ModelStatus": MODEL,
+    "Ready": READY,
+    "Labelled": LABELLED,
+    "RolledBack": ROLLED_BACK,
+    "Server": SERVER,
+    "Live": LIVE,
+    "AllReady": ALL_READY,
+    "ModelReady": MODEL_READY,
+    "Metadata": METADATA,
+}
+"""By the names that they have in the document."""
