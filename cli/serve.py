@@ -40,6 +40,10 @@ def command(
             raise
         root = None
     params = settings.read_section(root, "serve", ServeParams) if root else ServeParams()
+    if root is not None:  # params.yaml means files beside itself
+        beside = {"certificate": params.certificate, "key": params.key}
+        files = {k: str(root / v) for k, v in beside.items() if v}
+        params = params.model_copy(update=files)
     given = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
     run.run(
         run.Setting(

@@ -26,10 +26,7 @@ def command(name: str, admin: bool, remove: bool, folder: Path | None, as_json: 
     from serving import nearby, tokens
 
     where = folder or settings.find_root() / nearby.FOLDER
-    try:
-        known = tokens.read(where)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
+    known = tokens.read(where)
     if remove:
         if name not in known:
             names = ", ".join(sorted(known)) or "none"

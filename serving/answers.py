@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from serving import wire
 from serving.batch import Refused, Reply
-from serving.heads import Heads
+from serving.heads import ID_LIMIT, Heads
 from serving.tokens import Scope, Tokens
 from serving.wire import NotAccepted
 
@@ -70,6 +71,24 @@ def in_our_words(reply: Reply) -> Reply:
     kind = kinds.get(status, "BAD_REQUEST" if status < 500 else "MODEL_FAILED")
     sentence = _MODEL_SAYS.get(status, "the model failed at this request")
     return Reply(status, wire.JSON, wire.error(kind, sentence), reply.version, reply.batch)
+
+
+def overloaded() -> Refused:
+    """As many wait as may."""
+    return Refused(503, "OVERLOADED", "too many requests wait already", 1)
+
+
+def whole(error: Refused, request_id: bytes) -> bytes:
+    """A refusal as HTTP/1.1 has it, for who writes it without a request's machinery."""
+    body = wire.error(error.kind, str(error))
+    back = b"x-request-id: %s\r\n" % request_id[:ID_LIMIT] if request_id else b""
+    return (
+        b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"retry-after: %d\r\n%s\r\n%s"
+    ) % (
+        error.status, HTTPStatus(error.status).phrase.encode(), len(body), error.retry_after,
+        back, body,
+    )  # fmt: skip
 
 
 async def respond(send: Send, answered: Answered, request_id: str, *, head: bool = False) -> None:

@@ -233,9 +233,16 @@ class Line:
             pool.busy[served] = task
 
     async def _call(self, pool: Pool, served: Served, requests: Sequence[Request]) -> None:
-        """Ask a process; give it back, or report it as broken. Whoever has no answer waits on."""
+        """Ask a process as long as somebody waits; give it back, or report it as broken.
+
+        What waits when an answer comes is asked in the same step: under load each round of the
+        event loop takes long, and the process would be idle for it. Whoever has no answer waits on.
+        """
         try:
             await self._ask(pool, served, requests)
+            while pool is self.pool and self._count:
+                requests = self._take(pool.joins)
+                await self._ask(pool, served, requests)
         except (Broken, Frozen, TimeoutError) as error:
             del pool.busy[served]
             self._again(requests, type(error))

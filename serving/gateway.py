@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +13,7 @@ from registry.errors import RegistryUnreachable, UnderstudyError
 from registry.sections import GateParams
 from serving import admin, oip, openapi, page, wire
 from serving.admin import Admin
-from serving.answers import LATER, Answered, NotSo, Send, refusal, respond
+from serving.answers import LATER, Answered, NotSo, Send, overloaded, refusal, respond, whole
 from serving.batch import Refused
 from serving.feedback import parse_feedback
 from serving.follow import Follower
@@ -79,6 +79,21 @@ class Gateway:
                     await self._predictor.invoke(follower, scope, receive, send)
                     return
         await self._other(scope, receive, send)
+
+    def at_once(
+        self, method: bytes, path: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> bytes | None:
+        """The refusal of a prediction for which there is no room, whole; None for all else.
+
+        Under overload thousands of requests in a second are refused, and what that costs is taken
+        from those that are answered: no task and no body, just this.
+        """
+        if method != b"POST" or path != b"/invocations" or self._default.live is None:
+            return None
+        if self._default.line.has_room(0, time.monotonic()):
+            return None
+        self.metrics.refuse(self._default.model, "OVERLOADED")
+        return whole(overloaded(), next((v for k, v in headers if k == b"x-request-id"), b""))
 
     # Everything else
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serving import wire
-from serving.answers import Send, in_our_words, refusal, require_token, respond
+from serving.answers import Send, in_our_words, overloaded, refusal, require_token, respond
 from serving.audition import Sample
 from serving.batch import Refused, Reply, Request
 from serving.follow import Follower
@@ -157,7 +157,7 @@ class Predictor:
             problem = follower.facts.problem and "; the gateway's status says why"
             raise Refused(503, "NOT_READY", f"no version answers yet{problem}", 2)
         if not follower.line.has_room(size, time.monotonic()):
-            raise Refused(503, "OVERLOADED", "too many requests wait already", 1)
+            raise overloaded()
 
     def require(self, heads: Heads) -> None:
         """Raises Refused for who may not ask for predictions."""

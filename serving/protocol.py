@@ -6,6 +6,7 @@ What may follow a body (trailers) is not taken, and what lies between its chunks
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -59,6 +60,15 @@ class Protocol(HttpToolsProtocol):
         """The head is there in time."""
         self._in_head, self._head_bytes = False, 0
         self._no_timer()
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and self.parser.should_keep_alive():
+            at_once: Callable[..., bytes | None] = self.app.at_once
+            said = at_once(self.parser.get_method(), self.url, self.headers)
+            if said is not None:
+                self.cycle = _SAID  # type: ignore[assignment]
+                self.transport.write(said)
+                self.on_response_complete()
+                return
         super().on_headers_complete()
         self.headers = []  # what comes after the body is none of the request's head
 
@@ -87,6 +97,17 @@ class Protocol(HttpToolsProtocol):
         """What is not HTTP gets an answer without a word of it."""
         del msg
         self._refuse(b"400 Bad Request")
+
+
+class _Said:
+    """Stands for a request that was answered with its head; its body is nobody's."""
+
+    response_complete = True
+    disconnected = False
+    message_event = asyncio.Event()
+
+
+_SAID = _Said()
 
 
 def arrived(receive: Any) -> bool:

@@ -189,6 +189,8 @@ class Writer:
 def main() -> int:
     """The process. 0 when the gateway closed the pipe, 1 where no log can be kept."""
     os.umask(0o077)  # a log may hold what is not everybody's business
+    with suppress(OSError):
+        os.nice(10)  # callers first; what waits meanwhile has a queue
     inlet, outlet = Inlet(0), Outlet(1)
 
     def crashed(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -99,6 +99,7 @@ async def serve(setting: Setting) -> None:
             loop="none",
             lifespan="off",
             ws="none",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -181,7 +182,7 @@ async def _tick(followers: Mapping[str, Follower], known: tokens.Tokens, log: Lo
         try:
             if known.look():
                 log.say("tokens_changed", {})
-        except (OSError, ValueError) as error:
+        except (OSError, UnderstudyError) as error:
             log.say("tokens_not_read", {"reason": str(error)})
         now = time.monotonic()
         for follower in followers.values():
@@ -240,6 +241,7 @@ def _known(setting: Setting, port: int, pin: str) -> Iterator[tokens.Tokens]:
     They find it in a file that only this user reads, beside the certificate's hash.
     """
     token = tokens.new()
+    known = tokens.Tokens(setting.folder, token)
     folder = setting.folder / RUNNING
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}.json"
@@ -253,6 +255,6 @@ def _known(setting: Setting, port: int, pin: str) -> Iterator[tokens.Tokens]:
         said |= {"uri": setting.uri, "models": list(setting.models), "certificate": pin}
         json.dump(said, stream)
     try:
-        yield tokens.Tokens(setting.folder, token)
+        yield known
     finally:
         path.unlink(missing_ok=True)

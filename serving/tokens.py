@@ -14,8 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from registry.errors import UnderstudyError
+
 Scope = Literal["predict", "admin"]
 FILE = "tokens.json"
+
+
+class TokensUnreadable(UnderstudyError):
+    """Nobody can say who may; nothing is guessed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} holds no tokens; delete it, and make them anew with `understudy token`"
+        )
 
 
 def new() -> str:
@@ -32,14 +43,14 @@ class Tokens:
     """The tokens that a gateway takes; `admin` ones may also predict."""
 
     def __init__(self, folder: Path, own: str) -> None:
-        """Those of a folder, and one of the gateway's own. Raises ValueError, OSError."""
+        """Those of a folder, and one of the gateway's own. Raises TokensUnreadable, OSError."""
         self._path, self._own = folder / FILE, ("admin", hashed(own))
         self._written: tuple[int, int] | None = None
         self._known: list[tuple[str, str]] = []
         self._take(folder)
 
     def look(self) -> bool:
-        """Take the file anew if it was written; whether it was. Raises ValueError, OSError.
+        """Take the file anew if it was written; whether it was. Raises TokensUnreadable, OSError.
 
         Where it raises, the tokens that were known go on being taken.
         """
@@ -79,15 +90,17 @@ def _written(path: Path) -> tuple[int, int] | None:
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:
-    """Names, scopes and hashes as they are kept in a folder. Raises ValueError."""
+    """Names, scopes and hashes as they are kept in a folder. Raises TokensUnreadable, OSError."""
     try:
         raw = json.loads((folder / FILE).read_text())
     except FileNotFoundError:
         return {}
+    except ValueError:
+        raise TokensUnreadable(folder / FILE) from None
     if not isinstance(raw, dict) or not all(
         isinstance(v, dict) and {"scope", "sha256"} <= v.keys() for v in raw.values()
     ):
-        raise ValueError(f"{folder / FILE} holds no tokens")
+        raise TokensUnreadable(folder / FILE)
     return raw
 
 

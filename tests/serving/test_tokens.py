@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from serving import tokens
-from serving.tokens import Tokens
+from serving.tokens import Tokens, TokensUnreadable
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
@@ -55,7 +55,7 @@ def test_tokens_that_cannot_be_read_leave_those_that_were(tmp_path: Path) -> Non
     made = f"Bearer {command(tmp_path, 'website').strip()}"
     known = Tokens(tmp_path, "its own")
     (tmp_path / tokens.FILE).write_text("[]")
-    with pytest.raises(ValueError, match="holds no tokens"):
+    with pytest.raises(TokensUnreadable, match="holds no tokens"):
         known.look()
     assert not known.look()
     assert known.allows(made, "predict")
@@ -77,8 +77,9 @@ def test_names(tmp_path: Path) -> None:
     assert tokens.read(tmp_path) == {}
 
 
-def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
-    (tmp_path / tokens.FILE).write_text('{"a": 3}')
-    with pytest.raises(ValueError, match="holds no tokens"):
+@pytest.mark.parametrize("text", ['{"a": 3}', "[", "[]"])
+def test_a_file_that_holds_something_else(tmp_path: Path, text: str) -> None:
+    (tmp_path / tokens.FILE).write_text(text)
+    with pytest.raises(TokensUnreadable, match="holds no tokens; delete it"):
         tokens.read(tmp_path)
     assert "holds no tokens" in command(tmp_path, "a", code=1)
