@@ -71,7 +71,7 @@ class Limits:
 
     requests: int = 512
     bytes: int = 64_000_000
-    batch_rows: int = 1000
+    batch_rows: int = 256
     batch_bytes: int = 1_000_000
 
 

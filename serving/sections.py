@@ -28,7 +28,7 @@ class ServeParams(Section):
     """A version whose answers to recent requests take longer (median) does not go live."""
     rehearse: float = Field(default=10.0, ge=0, le=3600, strict=False)
     """Seconds between two rehearsals of the former version; 0 keeps none ready."""
-    batch_rows: int = Field(default=1000, ge=1, le=100_000, strict=True)
+    batch_rows: int = Field(default=256, ge=1, le=100_000, strict=True)
     batch_bytes: int = Field(default=1_000_000, ge=1000, strict=True)
     waiting: int = Field(default=512, ge=1, le=1_000_000, strict=True)
     """Requests that may wait at once; more are refused at once."""

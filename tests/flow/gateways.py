@@ -291,7 +291,7 @@ def until(condition: Any, seconds: float, gateway: Gateway | None = None) -> Non
 
 @dataclass
 class Traffic:
-    """Callers that ask without pause, each row once, and keep count of every answer."""
+    """Callers that ask again and again, each row once, and keep count of every answer."""
 
     gateway: Gateway
     callers: int = 8
@@ -301,6 +301,8 @@ class Traffic:
     ids: list[str] = field(default_factory=list)
     """Of the predictions that were answered with 200."""
     path: str = "/invocations"
+    pause: float = 0.0
+    """Seconds between two requests of a caller; leaves processors to what starts meanwhile."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -320,7 +322,7 @@ class Traffic:
     def _call(self, caller: int) -> None:
         there = self.gateway.connection()
         number = caller * 10_000_000
-        while not self._stop.is_set():
+        while not self._stop.wait(self.pause):
             count = number % 3 + 1
             asked = list(range(number, number + count))
             number += count
