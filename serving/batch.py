@@ -19,7 +19,7 @@ from serving.wire import Rows
 
 TRIES = 2
 """Calls that a request may break before it is answered with an error."""
-LOOK_EVERY = 0.01
+LOOK_EVERY = 0.05
 """Seconds between two looks of a full line for callers who went away; all who wait are looked at,
 and under overload thousands of requests per second ask for room."""
 
@@ -112,6 +112,8 @@ class Line:
         self._count = 0
         self._bytes = 0
         self._looked = 0.0
+        self.promised = 0
+        """Requests that were told there is room, and whose turn to be read has not come."""
         self._pumping = False
         self.pool: Pool | None = None
 
@@ -122,7 +124,8 @@ class Line:
 
     def full(self, size: int) -> bool:
         """Whether one more of so many bytes is too much."""
-        return self._count >= self._limits.requests or self._bytes + size > self._limits.bytes
+        waiting = self._count + self.promised
+        return waiting >= self._limits.requests or self._bytes + size > self._limits.bytes
 
     def has_room(self, size: int, now: float) -> bool:
         """Whether one more of so many bytes may wait, once those are gone who need no answer."""

@@ -83,15 +83,18 @@ class Gateway:
     def at_once(
         self, method: bytes, path: bytes, headers: Sequence[tuple[bytes, bytes]]
     ) -> bytes | None:
-        """The refusal of a prediction for which there is no room, whole; None for all else.
+        """The refusal of a prediction for which there is no room, whole.
 
+        Empty where there is room, and that is kept until Predictor.invoke; None for all else.
         Under overload thousands of requests in a second are refused, and what that costs is taken
         from those that are answered: no task and no body, just this.
         """
         if method != b"POST" or path != b"/invocations" or self._default.live is None:
             return None
-        if self._default.line.has_room(0, time.monotonic()):
-            return None
+        line = self._default.line
+        if line.has_room(0, time.monotonic()):
+            line.promised += 1
+            return b""
         self.metrics.refuse(self._default.model, "OVERLOADED")
         return whole(overloaded(), next((v for k, v in headers if k == b"x-request-id"), b""))
 

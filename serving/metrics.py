@@ -70,6 +70,7 @@ class Metrics:
         self._children: dict[tuple[str, int, int], Counter] = {}
         self._seconds: dict[str, deque[Second]] = {}
         self._latency: dict[str, Histogram] = {}
+        self._refused: dict[tuple[str, str], Counter] = {}
 
     def _named(self) -> _Named:
         return {"registry": self.registry, "namespace": "understudy"}
@@ -94,7 +95,10 @@ class Metrics:
 
     def refuse(self, model: str, kind: str) -> None:
         """Count a request without an answer."""
-        self.refused.labels(model, kind).inc()
+        counter = self._refused.get((model, kind))
+        if counter is None:
+            counter = self._refused[model, kind] = self.refused.labels(model, kind)
+        counter.inc()
         self._second(model).errors += 1
 
     def _second(self, model: str) -> Second:

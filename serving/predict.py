@@ -16,7 +16,7 @@ from serving.follow import Follower
 from serving.frames import Record
 from serving.heads import Bodies, Heads, Receive, require_small
 from serving.metrics import Metrics
-from serving.protocol import gone
+from serving.protocol import gone, respond_at_once
 from serving.recorder import Recorder
 from serving.sections import ServeParams
 from serving.tokens import Tokens
@@ -51,6 +51,8 @@ class Predictor:
         start = time.monotonic()
         heads = Heads(scope["headers"])
         model = follower.model
+        if scope.get("state", {}).get("promised"):
+            follower.line.promised -= 1
         try:
             require_small(heads)
             self.require(heads)
@@ -74,6 +76,8 @@ class Predictor:
         ]
         if heads.request_id:
             headers.append((b"x-request-id", heads.request_id.encode("latin-1")))
+        if reply.status == 200 and respond_at_once(receive, b"200 OK", headers, reply.body):
+            return
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -328,6 +329,7 @@ def _form(prediction: Any) -> Hashable:
     return "number" if isinstance(prediction, int | float) else type(prediction).__name__
 
 
+@lru_cache(100)
 def error(kind: str, sentence: str) -> bytes:
     """An error as MLflow writes it: a class and a sentence."""
     return orjson.dumps({"error_code": kind, "message": sentence})
