@@ -36,7 +36,8 @@ check: $(VENV)/test
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n auto --dist loadfile --durations=10
+# Three at a time on two cores: flows wait for processes as much as they compute.
+	$(BIN)/pytest -n 3 --dist loadfile --durations=10
 
 # Writes both locks anew; no registry's address goes into them.
 lock: $(BIN)/uv
