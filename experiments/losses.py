@@ -41,7 +41,7 @@ def _brier(answer: Any, label: Any) -> float | None:
         chance, outcome = _number(answer), _number(label)
         if chance is None or outcome not in (0.0, 1.0) or not 0 <= chance <= 1:
             return None
-        return (chance - outcome) * (chance - outcome)
+        return (chance - outcome) ** 2
     chances = {
         name.removeprefix(PROBABILITY): _number(value)
         for name, value in answer.items()
@@ -51,7 +51,7 @@ def _brier(answer: Any, label: Any) -> float | None:
     if len(hits) != 1 or any(c is None or not 0 <= c <= 1 for c in chances.values()):
         return None
     parts = ((c or 0.0) - (name == hits[0]) for name, c in chances.items())
-    return min(sum(part**2 for part in parts) / 2, 1.0)
+    return min(math.fsum(part * part for part in parts) / 2, 1.0)
 
 
 def _absolute(answer: Any, label: Any, scale: float | None) -> float | None:
