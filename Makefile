@@ -36,8 +36,7 @@ check: $(VENV)/test
 	$(BIN)/lint-imports
 
 test: check
-# Three at a time on two cores: flows wait for processes as much as they compute.
-	$(BIN)/pytest -n 3 --dist loadfile --durations=10
+	$(BIN)/pytest -n auto --dist loadfile --durations=10
 
 # Writes both locks anew; no registry's address goes into them.
 lock: $(BIN)/uv

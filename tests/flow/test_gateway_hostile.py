@@ -773,6 +773,6 @@ def test_the_shell_says_so_too(tmp_path: Path, environment: dict[str, str]) -> N
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 1
-    assert "serve.certificate 'none.pem'" in done.stderr
+    assert "none.pem' and serve.key" in done.stderr
     assert "Traceback" not in done.stderr
     assert not os.path.lexists(tmp_path / ".understudy" / "gateways")
