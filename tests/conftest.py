@@ -75,7 +75,8 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database with its schema; making one takes seconds, copying none."""
     path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
     script = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    # In a folder of its own: what goes to the Default experiment lies below where this ran.
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=path.parent)
     return path
 
 
