@@ -25,7 +25,7 @@ from tests.flow.servers import free_port, mlflow_server
 
 pytestmark = pytest.mark.flow
 
-TIMEOUT = 15
+TIMEOUT = 24  # half of it must do for a process to start anew, on a busy machine too
 """Seconds within which a caller is answered; a process must be able to start in them."""
 PAUSE = 0.02
 """Of callers while processes start: each start costs seconds of a processor."""
