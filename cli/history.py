@@ -28,7 +28,7 @@ def command(model: str | None, as_json: bool) -> None:
             str(w.number),
             w.entry.time.replace("+00:00", "Z"),
             w.entry.actor,
-            describe(w.entry.kind, w.entry.version, w.entry.target),
+            describe(w.entry.kind, w.entry.version, w.entry.target, w.entry.evidence),
             " ".join([*w.entry.reason.split(), *_overrides(w)]),
         )
         for w in found

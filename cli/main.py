@@ -13,6 +13,7 @@ COMMANDS = {
     "promote": "Promote a version to staging or production, through the gates.",
     "rollback": "Go back to the former Production version.",
     "archive": "Take a version out of use.",
+    "traffic": "Let another version try on a share of the traffic.",
     "serve": "Serve what is in Production, and follow the ledger.",
     "token": "Make or remove a token for the gateway's callers.",
     "approve": "Vouch for a version on its way to Production.",

@@ -35,6 +35,7 @@ def show(outcome: Outcome, *, as_json: bool, then: str) -> None:
                 "from": plan.source,
                 "to": plan.target,
                 "moves": [asdict(move) for move in plan.moves],
+                **plan.evidence,
                 "gate": outcome.verdict.as_dict(),
                 "dry_run": not done,
                 "ledger_entry": outcome.number,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 import understudy
-from cli import options, outcome
+from cli import experiment, options, outcome
 from registry.console import Command
 
 
@@ -34,6 +36,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Promote VERSION through the gates of params.yaml."""
+    of_experiment = None if dry_run or to != "production" else _seen(version, model)
     done = options.reported(
         report,
         lambda: understudy.promote(
@@ -45,6 +48,7 @@ def command(
             actor=actor,
             dry_run=dry_run,
             say=options.progress(as_json),
+            evidence=of_experiment,
         ),
     )
     then = (
@@ -53,3 +57,9 @@ def command(
         else f"understudy promote {version} --to production"
     )
     outcome.show(done, as_json=as_json, then=then)
+
+
+def _seen(version: int, model: str | None) -> dict[str, Any] | None:
+    """What an experiment with this challenger has shown, for the ledger to keep."""
+    verdict = experiment.known_verdict(model, version)
+    return {"experiment": verdict} if verdict else None

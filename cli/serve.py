@@ -27,9 +27,10 @@ def command(
     verified, started and tried before it answers; the former one stays up, so that
     `understudy rollback` takes a moment. The page at / shows it.
     """
+    from experiments.rule import Rule
     from registry import settings
-    from registry.errors import ProjectNotFound
-    from registry.sections import GateParams
+    from registry.errors import ModelNameRefused, ProjectNotFound
+    from registry.sections import GateParams, name_problem
     from serving import run
     from serving.sections import ServeParams
 
@@ -39,6 +40,9 @@ def command(
         if not models:
             raise
         root = None
+    for name in models:
+        if problem := name_problem(name):
+            raise ModelNameRefused(name, problem)
     params = settings.read_section(root, "serve", ServeParams) if root else ServeParams()
     if root is not None:  # params.yaml means files beside itself
         beside = {"certificate": params.certificate, "key": params.key}
@@ -52,6 +56,7 @@ def command(
             folder or (root or Path.cwd()) / ".understudy",
             params.model_copy(update=given),
             settings.gate_params(root) if root else GateParams(),
+            settings.read_section(root, "experiment", Rule) if root else Rule(),
             as_json,
         )
     )

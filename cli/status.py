@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 import understudy
-from cli import options
+from cli import experiment, options
 from registry.console import Command
 from registry.lineage import PREFIX
 from registry.problems import METRICS
@@ -26,7 +26,10 @@ def command(model: str | None, as_json: bool) -> None:
     state = found.state
     live = f"v{state.production} is in Production" if state.production else "nothing is live"
     back = f"a rollback would go to v{state.former[-1]}" if state.former else "no former version"
-    click.echo(f"{found.model}: {live}; {back}\n")
+    click.echo(f"{found.model}: {live}; {back}")
+    if found.state.traffic is not None:
+        click.echo(f"traffic: {experiment.sentence(found.state.traffic)}")
+    click.echo()
     click.echo(
         options.table(
             ("version", "stage", "alias", "created (UTC)", "data", "held-out metrics"),
@@ -61,6 +64,8 @@ def _next(found: understudy.Status) -> str:
         return "dvc repro"
     if found.production is None:
         return f"understudy promote {max(found.state.stages)} --to production"
+    if found.state.traffic is not None:
+        return "understudy traffic status"
     waiting = [
         v
         for v, s in found.state.stages.items()
@@ -77,6 +82,7 @@ def _as_dict(found: understudy.Status) -> dict[str, object]:
         "production": found.state.production,
         "staging": found.state.staging,
         "former": list(found.state.former),
+        "traffic": experiment.as_dict(found.state.traffic),
         "versions": [
             {
                 "version": number,

@@ -8,6 +8,7 @@ is no new draw.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -28,6 +29,7 @@ def place(experiment: str, key: str) -> float:
     return int.from_bytes(digest.digest(), "big") / 2**64
 
 
+@lru_cache(8)
 def _salt(experiment: str) -> bytes:
     return hashlib.blake2b(experiment.encode(), digest_size=32).digest()
 
@@ -45,8 +47,10 @@ class Difference:
     (Horvitz and Thompson 1952; the mean so far keeps the variance small). Weights may change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: float = 0.5) -> None:
+        """`expected` is about what the outcomes are; the nearer, the less has to be seen."""
         self.sequence = MeanSequence()
+        self._expected = expected
         self._sums = np.zeros(2)
         self._counts = np.zeros(2)
 
@@ -88,4 +92,4 @@ class Difference:
     def _centres(self, y: Floats) -> Floats:
         before = self._sums.sum() + np.concatenate(([0.0], np.cumsum(y)[:-1]))
         counts = self._counts.sum() + np.arange(y.size)
-        return cast(Floats, (0.5 + before) / (1 + counts))
+        return cast(Floats, (self._expected + before) / (1 + counts))

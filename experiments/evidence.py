@@ -23,6 +23,8 @@ from experiments.rule import MISMATCH, Mode, Rule
 
 Decision = Literal["promote", "abort", "wait"]
 DAY = 86_400.0
+RARE = 0.01
+"""What is expected of the share of failing answers before there are any."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Evidence:
     errors: RateTest = field(default_factory=RateTest)
     answers: RateTest = field(default_factory=RateTest)
     slow: SlowTest = field(init=False)
-    failing: Difference = field(default_factory=Difference)
+    failing: Difference = field(default_factory=lambda: Difference(RARE))
     losses: Difference = field(default_factory=Difference)
     pairs: MeanSequence = field(default_factory=MeanSequence)
     units: list[int] = field(default_factory=lambda: [0, 0])
@@ -112,7 +114,8 @@ class Evidence:
         """Take units of canary or A/B in their order; all of the same length n.
 
         `failed`: without an answer of the arm's version; `strange`: an answer with missing or
-        infinite numbers; `milliseconds` is infinite for those without.
+        infinite numbers; `milliseconds` are until the caller had an answer, of whatever version,
+        or gave up.
         """
         arm = np.asarray(challenger, dtype=bool)
         if not arm.size:
@@ -131,7 +134,10 @@ class Evidence:
         strange: Sequence[tuple[bool, bool]],
         milliseconds: Sequence[tuple[float, float]],
     ) -> None:
-        """Take requests that both versions saw, champion's part first."""
+        """Take requests that both versions saw, champion's part first.
+
+        `milliseconds` are NaN where the two cannot be compared.
+        """
         if not failed:
             return
         self.units[0] += len(failed)
@@ -139,11 +145,12 @@ class Evidence:
         for test, pairs in ((self.errors, failed), (self.answers, strange)):
             _discordant(test, np.asarray(pairs, dtype=bool))
         took = np.asarray(milliseconds, dtype=float)
+        took = took[~np.isnan(took).any(axis=1)]
         limit = self.slow.limit
-        if limit is not None:
+        if limit is not None and len(took):
             _discordant(self.slow.rates, took > limit)
         self.slow.observe(took[:, 0], took[:, 1])
-        bad = np.asarray(failed, dtype=float) - 0.0
+        bad = np.maximum(np.asarray(failed, dtype=float), np.asarray(strange, dtype=float))
         self.failing.sequence.add(bad[:, 1] - bad[:, 0], -1.0, 1.0)
 
     def _count(self, arm: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
@@ -184,10 +191,15 @@ class Evidence:
         """Note where the decisive difference stands, for the plot."""
         decisive = self.decisive
         if decisive.count and (not self.path or self.path[-1][0] != decisive.count):
-            low, high = decisive.interval(self.rule.alpha)
-            self.path.append((decisive.count, decisive.mean, max(low, -1.0), min(high, 1.0)))
+            low, high = self._interval(decisive)
+            self.path.append((decisive.count, _within(decisive.mean), low, high))
             if len(self.path) > 600:
                 del self.path[1:-1:2]
+
+    def _interval(self, decisive: MeanSequence) -> tuple[float, float]:
+        """Its end is beyond the margin, or beyond 0, just when the verdict says so."""
+        low, high = decisive.interval(2 * self.rule.decisive_level)
+        return _within(low), _within(high)
 
     def verdict(self, age: float = 0.0) -> Verdict:
         """What to do now; `age` in seconds since the experiment began."""
@@ -195,32 +207,36 @@ class Evidence:
         worse = math.log(1 / rule.guard_level)
         decided = math.log(1 / rule.decisive_level)
         findings = [
-            Finding("errors", self.errors.evidence, worse, _rates("fail", self.errors)),
+            Finding("errors", self.errors.evidence, worse, self._rates("fail", self.errors)),
             Finding(
-                "answers", self.answers.evidence, worse, _rates("hold no number", self.answers)
+                "answers",
+                self.answers.evidence,
+                worse,
+                self._rates("hold no number", self.answers),
             ),
             Finding("latency", self.slow.evidence, worse, self._slow_sentence()),
         ]
-        interval = decisive.interval(rule.alpha) if decisive.count else None
+        interval = self._interval(decisive) if decisive.count else None
         what = "failing answers" if rule.metric == "none" else f"the {rule.metric} loss"
         about = f"the difference of {what} is {_shown(decisive, interval)}"
         if rule.metric != "none":
-            findings.append(Finding("loss", decisive.above(0.0), decided, f"{about}, above 0"))
+            findings.append(Finding("loss", decisive.above(0.0), decided, about))
         good = Finding(
             "good_enough",
             decisive.below(self.margin) if decisive.count else -math.inf,
             decided,
-            f"{about}, below {self.margin:g}",
+            f"{about}, and the margin is {self.margin:g}",
         )
         mismatch = Finding(
             "mismatch",
-            self.mismatch.evidence if self.mode != "shadow" else 0.0,
+            self.mismatch.evidence,
             math.log(1 / MISMATCH),
             f"{self.mismatch.units[1]} units went to the challenger, "
             f"{self.mismatch.expected:.0f} were to",
         )
-        everything = (mismatch, *findings, good)
-        if mismatch.found:  # first of all: whatever else is found rests upon the draws
+        drawn = () if self.mode == "shadow" else (mismatch,)
+        everything = (*drawn, *findings, good)
+        if drawn and mismatch.found:  # first of all: whatever else is found rests upon the draws
             reason = f"the arms are not as the weights say: {mismatch.sentence}"
             return Verdict("abort", reason, everything, None, interval)
         bad = next((f for f in findings if f.found), None)
@@ -263,7 +279,20 @@ class Evidence:
         limit = self.slow.limit
         if limit is None:
             return "too few answers of the champion to say what is slow"
-        return _rates(f"take more than {limit:.3g} ms", self.slow.rates)
+        return self._rates(f"take more than {limit:.3g} ms", self.slow.rates)
+
+    def _rates(self, what: str, test: RateTest) -> str:
+        (_, units), (champions, challengers) = test.units, test.events
+        if self.mode == "shadow":
+            only = champions + challengers
+            return (
+                f"of the {only} requests at which just one of the two answers would {what}, it was "
+                f"the challenger's at {challengers}"
+            )
+        return (
+            f"{challengers} of {units} answers of the challenger {what}, {champions} of "
+            f"{test.units[0]} answers of the champion {what}"
+        )
 
 
 def _discordant(test: RateTest, pairs: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
@@ -272,16 +301,12 @@ def _discordant(test: RateTest, pairs: np.ndarray[Any, np.dtype[np.bool_]]) -> N
     test.add(np.ones(len(only), dtype=bool), only[:, 1], 0.5)
 
 
-def _rates(what: str, test: RateTest) -> str:
-    said = []
-    for name, units, events in zip(
-        ("champion", "challenger"), test.units, test.events, strict=True
-    ):
-        said.append(f"{events} of {units} answers of the {name} {what}")
-    return f"{said[1]}, {said[0]}"
+def _within(value: float) -> float:
+    """A difference of two shares or losses lies between -1 and 1; weighted means may not."""
+    return min(max(value, -1.0), 1.0)
 
 
 def _shown(sequence: MeanSequence, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return "not known"
-    return f"{sequence.mean:+.4f} [{max(interval[0], -1):+.4f}, {min(interval[1], 1):+.4f}]"
+    return f"{_within(sequence.mean):+.4f} [{interval[0]:+.4f}, {interval[1]:+.4f}]"

@@ -47,7 +47,7 @@ class SlowTest:
         return found[0], found[1]
 
     def add(self, latencies: ArrayLike, challenger: ArrayLike, weights: ArrayLike) -> None:
-        """Take units in their order, arrays of shape (n,); latencies in ms, infinite for none."""
+        """Take units in their order, arrays of shape (n,); latencies in ms."""
         took = np.atleast_1d(np.asarray(latencies, dtype=np.float64))
         arm = np.broadcast_to(np.asarray(challenger, dtype=bool), took.shape)
         limit = self.limit  # by those before, so that it says nothing of these

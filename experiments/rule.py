@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from registry.sections import Section
 
@@ -33,11 +33,11 @@ class Rule(Section):
     """With `metric: none`: share of failing answers by which it may be worse."""
     minimum: int = Field(default=200, ge=1, strict=True)
     """Units of the challenger (labelled ones where labels decide) before it is promoted."""
-    wait_days: float = Field(default=30.0, gt=0, strict=False)
+    wait_days: float = Field(default=30.0, gt=0, allow_inf_nan=False, strict=False)
     """After so long without a verdict the experiment ends and the champion stays."""
-    slower: float = Field(default=1.25, ge=1, strict=False)
+    slower: float = Field(default=1.25, ge=1, allow_inf_nan=False, strict=False)
     """An answer is slow above so many times the champion's 90 % quantile, ..."""
-    slower_ms: float = Field(default=10.0, ge=0, strict=False)
+    slower_ms: float = Field(default=10.0, ge=0, allow_inf_nan=False, strict=False)
     """... and at least so many milliseconds above it."""
     steps: tuple[float, ...] = ()
     """Weights that a canary goes through, each after `step_units` of the challenger's."""
@@ -49,6 +49,14 @@ class Rule(Section):
         if any(not 0 < w <= 1 for w in value) or list(value) != sorted(set(value)):
             raise ValueError("steps are weights above 0 and up to 1 that grow")
         return value
+
+    @model_validator(mode="after")
+    def _has_its_scale(self) -> Self:
+        if self.metric == "absolute" and self.scale is None:
+            raise ValueError(
+                "metric `absolute` needs `scale`, the distance that counts as a whole loss"
+            )
+        return self
 
     # The levels of all findings add up to alpha (Bonferroni). The guards get little of it: what
     # they are there for, failing or hanging answers, is evident after a few requests.

@@ -30,7 +30,8 @@ UnderstudyError
 │   ├── ChallengerIsChampion
 │   ├── ExperimentRunning
 │   ├── NoExperiment
-│   └── WeightRefused
+│   ├── WeightRefused
+│   └── RuleRefused
 ├── GateRefused
 ├── UnknownGate
 ├── OverrideRefused
@@ -289,6 +290,16 @@ class WeightRefused(IllegalMove):
         )
 
 
+class RuleRefused(IllegalMove):
+    """An experiment whose end cannot be agreed upon like that."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(
+            f"no experiment can begin with this: {'; '.join(problems)}; docs/parameters.md says "
+            "what `experiment` may hold"
+        )
+
+
 class VersionLive(IllegalMove):
     """The Production version was asked to leave with nothing in its place."""
 
@@ -347,7 +358,7 @@ class AutomationRefused(IllegalMove):
 
 
 class GateRefused(UnderstudyError):
-    """A promotion that a gate refused; nothing was changed."""
+    """A promotion, or a share of the traffic, that a gate refused; nothing was changed."""
 
     def __init__(
         self,
@@ -356,13 +367,15 @@ class GateRefused(UnderstudyError):
         failures: Sequence[str],
         report: str = "",
         page: str = "",
+        *,
+        traffic: bool = False,
     ) -> None:
         self.failures = tuple(failures)
         self.page = page
         super().__init__(
-            f"version {version} of {model} was not promoted: "
+            f"version {version} of {model} {'gets no traffic' if traffic else 'was not promoted'}: "
             + "; ".join(failures)
-            + "; no stage was changed"
+            + ("; nothing was changed" if traffic else "; no stage was changed")
             + (f"; the report is {report} in its run" if report else "")
         )
 

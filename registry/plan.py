@@ -167,9 +167,9 @@ def challenge(
     return _plan(state, model, traffic.BEGIN, version, stage, evidence)
 
 
-def reweigh(state: State, model: str, weight: float) -> Plan:
-    """Another share for the challenger."""
-    now = _experiment(state, model)
+def reweigh(state: State, model: str, weight: float, experiment: str | None = None) -> Plan:
+    """Another share for the challenger, in this experiment if one is named."""
+    now = running(state, model, experiment)
     _require_weight(weight, now.mode)
     if weight == now.weight:
         raise IllegalMove(
@@ -180,16 +180,18 @@ def reweigh(state: State, model: str, weight: float) -> Plan:
     return _plan(state, model, traffic.WEIGHT, now.challenger, stage, {"weight": weight})
 
 
-def stop(state: State, model: str) -> Plan:
-    """All traffic to the champion."""
-    version = _experiment(state, model).challenger
+def stop(state: State, model: str, experiment: str | None = None) -> Plan:
+    """All traffic to the champion; ends this experiment only, if one is named."""
+    version = running(state, model, experiment).challenger
     return _plan(state, model, traffic.STOP, version, _stage(state, model, version))
 
 
-def _experiment(state: State, model: str) -> Traffic:
-    if state.traffic is None:
+def running(state: State, model: str, experiment: str | None = None) -> Traffic:
+    """The experiment that goes on. Raises NoExperiment, also where it is not the one named."""
+    found = state.traffic
+    if found is None or (experiment is not None and found.experiment != experiment):
         raise NoExperiment(model)
-    return state.traffic
+    return found
 
 
 def _require_weight(weight: float, mode: str) -> None:

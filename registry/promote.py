@@ -99,34 +99,60 @@ def promote(
     overrides: Collection[str] = (),
     say: Say = lambda _: None,
     by_hand: bool = False,
+    experiment: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """To Staging or Production, through the gates.
+    """To Staging or Production, through the gates; `evidence` is what else speaks for it.
 
     With `by_hand`, it was moved in MLflow already and the ledger adopts that: `to` is where MLflow
-    showed it (projection.seen), read before the next projection puts it back.
-    Raises GateRefused, IllegalMove, LostRace, UnknownGate, OverrideRefused.
+    showed it (projection.seen), read before the next projection puts it back. With `experiment`,
+    only as long as that one goes on.
+    Raises GateRefused, IllegalMove, LostRace, UnknownGate, OverrideRefused, NoExperiment.
     """
     require_overrides(overrides, wish)
     asked = _asking(store, params, wish, overrides, folder, say)
-    planner = plan.adopt if by_hand else plan.promote
+    move = plan.adopt if by_hand else plan.promote
+
+    def planner(state: State) -> Plan:
+        if experiment is not None:
+            plan.running(state, model, experiment)
+        return move(state, model, version, to)
+
     return _carry_out(
         store,
         model,
-        lambda state: planner(state, model, version, to),
+        planner,
         wish,
         asked,
         params=params,
         overrides=overrides,
+        evidence=(lambda _: evidence) if evidence else None,
     )
 
 
 def rollback(
-    store: Store, model: str, *, to: int | None, wish: Wish, params: GateParams | None = None
+    store: Store,
+    model: str,
+    *,
+    to: int | None,
+    wish: Wish,
+    params: GateParams | None = None,
+    live: int | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """To the former Production version. Raises NoFormerVersion, NeverInProduction, LostRace."""
-    return _carry_out(
-        store, model, lambda state: plan.rollback(state, model, to), wish, params=params
-    )
+    """To the former Production version; with `live`, only away from that one.
+
+    `verdict` is what the guard found. Raises NoFormerVersion, NeverInProduction, LostRace.
+    """
+
+    def planner(state: State) -> Plan:
+        planned = plan.rollback(state, model, to)
+        if live is not None and state.production != live:
+            raise LostRace(model, planned.sentence, _now_live(state))
+        return planned
+
+    known = _experiments(verdict)
+    return _carry_out(store, model, planner, wish, params=params, evidence=lambda _: known)
 
 
 def archive(
@@ -170,22 +196,55 @@ def challenge(
 
 
 def reweigh(
-    store: Store, model: str, weight: float, *, wish: Wish, params: GateParams | None = None
+    store: Store,
+    model: str,
+    weight: float,
+    *,
+    wish: Wish,
+    params: GateParams | None = None,
+    experiment: str | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Another share for the challenger. Raises NoExperiment, WeightRefused, LostRace."""
+    """Another share for the challenger; with `experiment`, in that one only.
+
+    `verdict` is what is known. Raises NoExperiment, WeightRefused, LostRace.
+    """
+    known = _experiments(verdict)
     return _carry_out(
-        store, model, lambda state: plan.reweigh(state, model, weight), wish, params=params
+        store,
+        model,
+        lambda state: plan.reweigh(state, model, weight, experiment),
+        wish,
+        params=params,
+        evidence=lambda _: known,
     )
 
 
 def stop(
-    store: Store, model: str, *, wish: Wish, verdict: Mapping[str, Any] | None = None
+    store: Store,
+    model: str,
+    *,
+    wish: Wish,
+    experiment: str | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """All traffic to the champion; `verdict` is what is known. Raises NoExperiment, LostRace."""
-    known = {"experiment": dict(verdict)} if verdict else {}
+    """All traffic to the champion; with `experiment`, ends that one only.
+
+    `verdict` is what is known. Raises NoExperiment, LostRace.
+    """
+    known = _experiments(verdict)
     return _carry_out(
-        store, model, lambda state: plan.stop(state, model), wish, evidence=lambda _: known
+        store,
+        model,
+        lambda state: plan.stop(state, model, experiment),
+        wish,
+        evidence=lambda _: known,
     )
+
+
+def _experiments(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What an entry keeps of a verdict."""
+    return {"experiment": dict(verdict)} if verdict else {}
 
 
 def approve(store: Store, model: str, version: int, *, wish: Wish) -> Outcome:
@@ -290,8 +349,14 @@ def _carry_out(
         if wish.dry_run and asked.verdict.passed:
             return Outcome(planned, asked.verdict, page=asked.page)
         if not asked.verdict.passed:
-            path = asked.report.get("path", "")
-            raise GateRefused(model, planned.version, asked.verdict.failures, path, asked.page)
+            raise GateRefused(
+                model,
+                planned.version,
+                asked.verdict.failures,
+                asked.report.get("path", ""),
+                asked.page,
+                traffic=planned.kind == traffic.BEGIN,
+            )
         with turn.of(store.uri, model):
             newer = projection.read(store, model, found)
             if newer.head != found.head:

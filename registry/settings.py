@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
 from registry.sections import GateParams, RegistryParams, Section
 
-SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate", "serve")
+SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate", "serve", "experiment")
 """Every top-level key that params.yaml may have."""
 
 
@@ -93,7 +93,7 @@ def _sentence(section: str, kind: type[BaseModel], error: Any) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    message = (message[:1].lower() + message[1:]).replace("valid tuple", "valid list")
     if isinstance(error["input"], Mapping | BaseModel):  # keys that contradict one another
         return f"{where}: {message}" if where else message
     return f"{where} is {error['input']!r}: {message}"

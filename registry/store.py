@@ -7,7 +7,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -324,6 +324,30 @@ class Store:
         """Keep a text among a run's artifacts, at `path`."""
         with self._reaching(), _silent_logs():
             self._client.log_text(run_id, text, path)
+
+    def publish(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, str],
+    ) -> str:
+        """Write a finished run of its own, with texts as artifacts by their path; its id."""
+        with self._reaching(), _silent_logs():
+            found = self._client.get_experiment_by_name(experiment)
+            where = found.experiment_id if found else self._client.create_experiment(experiment)
+            run = self._client.create_run(where, run_name=name, tags=dict(tags)).info.run_id
+            for key, text in params.items():
+                self._client.log_param(run, key, text)
+            for key, value in metrics.items():
+                self._client.log_metric(run, key, value)
+            for path, text in files.items():
+                self._client.log_text(run, text, path)
+            self._client.set_terminated(run)
+            return str(run)
 
     def download_model(self, source: str, folder: Path) -> Path:
         """Copy the files of a model (`models:/...`, or any artifact URI) below `folder`."""

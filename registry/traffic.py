@@ -11,6 +11,10 @@ from registry.ledger import Entry
 
 MODES = ("canary", "ab", "shadow")
 """canary: a share that grows; ab: a fixed share; shadow: a copy, whose answer nobody gets."""
+SHADOW = "shadow"
+GUARD = "guard"
+"""No mode of an experiment: what a gateway does by itself after a promotion. The former version is
+the champion and sees copies, the live one is on trial."""
 BEGIN, WEIGHT, STOP = "traffic", "weight", "stop"
 """Kinds of ledger entries."""
 KINDS = (BEGIN, WEIGHT, STOP)

@@ -21,13 +21,18 @@ there, not here.
 def reference() -> str:
     """The whole document."""
     top = click.Context(understudy, info_name=NAME, **understudy.context_settings)
-    parts = [HEAD, *_command(understudy, top, level=2)]
-    for name in understudy.list_commands(top):
-        command = understudy.get_command(top, name)
-        if command is not None:
-            context = click.Context(command, info_name=name, parent=top)
-            parts += _command(command, context, level=2)
-    return "\n".join(parts)
+    return "\n".join([HEAD, *_with_all_below(understudy, top)])
+
+
+def _with_all_below(command: click.Command, context: click.Context) -> Iterator[str]:
+    yield from _command(command, context, level=2)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                yield from _with_all_below(
+                    below, click.Context(below, info_name=name, parent=context)
+                )
 
 
 def _command(command: click.Command, context: click.Context, level: int) -> Iterator[str]:

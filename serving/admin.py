@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import orjson
 
 from registry.promote import Wish
-from registry.sections import GateParams
 from serving.answers import Answered, NotSo, require_token
 from serving.batch import Refused
 from serving.follow import Follower
@@ -29,12 +28,11 @@ class Admin:
         self,
         followers: Mapping[str, Follower],
         params: ServeParams,
-        gates: GateParams,
         tokens: Tokens,
         bodies: Bodies,
     ) -> None:
         self._followers, self._params = followers, params
-        self._gates, self._tokens, self._bodies = gates, tokens, bodies
+        self._tokens, self._bodies = tokens, bodies
         self._default = next(iter(followers.values()))
 
     async def answer(self, method: str, path: str, heads: Heads, receive: Receive) -> Answered:
@@ -70,7 +68,7 @@ class Admin:
         ):
             raise NotAccepted("BAD_REQUEST", "`to` is a number, `actor` and `reason` are texts")
         start = time.monotonic()
-        done = await follower.rollback(to, Wish(actor, reason), self._gates)
+        done = await follower.rollback(to, Wish(actor, reason))
         plan = done.plan
         said = {
             "model": plan.model,

@@ -63,6 +63,8 @@ class Reply:
     version: int
     batch: int
     """Requests that were asked together with it, itself included."""
+    seconds: float = 0.0
+    """Of the call itself, without waiting."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Line:
         self.promised = 0
         """Requests that were told there is room, and whose turn to be read has not come."""
         self._pumping = False
+        self._heir: Line | None = None
+        self._dismissed = False
         self.pool: Pool | None = None
 
     @property
@@ -147,9 +151,30 @@ class Line:
 
     def offer(self, pool: Pool, served: Served) -> None:
         """A process of a pool is ready for a request."""
+        if self._heir is not None:
+            self._heir.offer(pool, served)
+            return
         pool.free.append(served)
         if pool is self.pool:
             self._pump_soon()
+
+    def hand_over(self, heir: Line) -> None:
+        """End: whoever waits here, or is called back by `drain`, waits in another line from now."""
+        self._heir, self.pool = heir, None
+        for queue in self._waiting.values():
+            for request in queue:
+                heir.put(request)
+        self._waiting.clear()
+        self._count = self._bytes = 0
+
+    def dismiss(self, heir: Line) -> None:
+        """End: nobody needs an answer any more; processes are free for another line."""
+        self._heir, self.pool, self._dismissed = heir, None, True
+        for queue in self._waiting.values():
+            for request in queue:
+                request.reply.cancel()
+        self._waiting.clear()
+        self._count = self._bytes = 0
 
     async def drain(self, pool: Pool, seconds: float) -> None:
         """Wait for the calls of a pool; those that take longer are asked again, of the live one."""
@@ -175,6 +200,12 @@ class Line:
     # What waits
 
     def _add(self, request: Request, *, first: bool = False) -> None:
+        if self._dismissed:
+            request.reply.cancel()
+            return
+        if self._heir is not None:
+            self._heir.put(request)
+            return
         joinable = request.rows is not None and not request.alone
         kind: Hashable = request.rows.kind if joinable and request.rows else request
         queue = self._waiting.setdefault(kind, deque())
@@ -270,14 +301,16 @@ class Line:
             return
         if len(live) == 1:
             (request,) = live
-            seconds = request.deadline - time.monotonic()
+            begin = time.monotonic()
+            seconds = request.deadline - begin
             answer = await served.ask(request.body, request.content_type, max(seconds, 0.001))
             self._told.batch(pool.version, 1, request.count)
-            self._settle(request, answer, pool)
+            self._settle(request, answer, pool, time.monotonic() - begin)
             return
         joined = wire.join([r.rows for r in live if r.rows])
         # Half of the time, so that each can still be asked alone where one row hangs them all.
-        seconds = (min(r.deadline for r in live) - time.monotonic()) / 2
+        begin = time.monotonic()
+        seconds = (min(r.deadline for r in live) - begin) / 2
         answer = await served.ask(joined, wire.JSON, max(seconds, 0.001))
         counts = [r.count for r in live]
         parts = wire.part(answer.body, counts) if answer.status == 200 else None
@@ -287,11 +320,13 @@ class Line:
             await self._ask(pool, served, live[half:])
             return
         self._told.batch(pool.version, len(live), sum(counts))
+        took = time.monotonic() - begin
         for request, part in zip(live, parts, strict=True):
             if not request.reply.done():
-                request.reply.set_result(Reply(200, wire.JSON, part, pool.version, len(live)))
+                reply = Reply(200, wire.JSON, part, pool.version, len(live), took)
+                request.reply.set_result(reply)
 
-    def _settle(self, request: Request, answer: Answer, pool: Pool) -> None:
+    def _settle(self, request: Request, answer: Answer, pool: Pool, took: float) -> None:
         """Give one caller the answer to its own call."""
         if request.reply.done():
             return
@@ -306,7 +341,8 @@ class Line:
             request.reply.set_exception(Refused(502, "BAD_ANSWER", sentence))
             return
         content_type = answer.content_type or wire.JSON
-        request.reply.set_result(Reply(answer.status, content_type, answer.body, pool.version, 1))
+        reply = Reply(answer.status, content_type, answer.body, pool.version, 1, took)
+        request.reply.set_result(reply)
 
     def _again(self, requests: Sequence[Request], error: type[Exception] | None) -> None:
         """Let those wait on who have no answer; who was there too often is told so."""

@@ -16,6 +16,10 @@ from serving.served import Artifact, Frozen, NotStarted, Served
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+LOGS = 100
+"""Files with what the processes of a version said; the oldest is written anew."""
+UNTIL_FREE = 2.0
+"""Seconds that a question to a process may wait for its turn."""
 PROBE = 5.0
 """Seconds after which a process that nobody asked is asked its example."""
 
@@ -31,16 +35,26 @@ class Place:
     processes: int
     threads: int
     timeout: float
+    nice: int = 0
+    """By how much they leave the processors to others."""
 
 
 class Crew:
     """Answers for one version, in the line of its model or standing by."""
 
-    def __init__(self, artifact: Artifact, place: Place, line: Line, say: Say) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        place: Place,
+        line: Line,
+        say: Say,
+        restarted: Callable[[], None],
+    ) -> None:
+        """`restarted` is called for each process that takes the place of one that broke."""
         self.artifact, self.place = artifact, place
         self.pool = Pool(artifact.version)
-        self.restarts = 0
-        self._line, self._say = line, say
+        self._line, self._say, self._restarted = line, say, restarted
+        self._started = 0
         self._members: set[Served] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -54,6 +68,10 @@ class Crew:
     def running(self) -> int:
         """How many of its processes are ready to answer or at it."""
         return len(self.pool.free) + len(self.pool.busy)
+
+    def serve(self, line: Line) -> None:
+        """Its processes are free for the requests of a line from now on."""
+        self._line = line
 
     def has(self, served: object) -> bool:
         """Whether a process is one of its own."""
@@ -75,9 +93,9 @@ class Crew:
         return time.monotonic() - begin
 
     def _new(self) -> Served:
-        number = self.restarts * self.place.processes + len(self._members)
-        log = self.place.logs / f"v{self.version}-{number}.log"
-        return Served(self.artifact, log=log, threads=self.place.threads)
+        log = self.place.logs / f"v{self.version}-{self._started % LOGS}.log"
+        self._started += 1
+        return Served(self.artifact, log=log, threads=self.place.threads, nice=self.place.nice)
 
     def broken(self, served: Served, why: str) -> None:
         """A process is of no more use: end it, and start another in its place."""
@@ -93,7 +111,7 @@ class Crew:
         await served.stop(0)
         pause = FIRST_PAUSE
         while not self._stopped:
-            self.restarts += 1
+            self._restarted()
             new = self._new()
             self._members.add(new)
             try:
@@ -125,6 +143,9 @@ class Crew:
 
     async def ask(self, body: bytes, content_type: str) -> Answer:
         """The answer of a process that has nothing else to do. Raises NotStarted."""
+        end = time.monotonic() + UNTIL_FREE
+        while not self.pool.free and self.pool.busy and time.monotonic() < end:
+            await asyncio.sleep(0.01)  # it answers a copy of a caller's request
         if not self.pool.free:
             raise NotStarted("none of its processes is free")
         served = self.pool.free.pop(0)

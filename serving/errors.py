@@ -67,8 +67,8 @@ class LogOfAnotherKind(LogError):
     def __init__(self, url: str, found: str, known: int) -> None:
         super().__init__(
             f"the prediction log at {without_password(url)} is of format {found}, and this release "
-            f"knows format {known}; use the release that wrote it, or name another log in "
-            "serve.records"
+            f"knows format {known}; `understudy serve` brings an older one up to it, for any other "
+            "use the release that wrote it, or name another log in serve.records"
         )
 
 

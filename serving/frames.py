@@ -6,6 +6,7 @@ reading them is the writer's work, so that none of it is done by the event loop.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ HEAD = struct.Struct("<cQI")
 LARGEST = 2**31
 """Bytes of one frame; a head that says more is no head."""
 
-_RECORD = struct.Struct("<dqqdq7I")
+_RECORD = struct.Struct("<dqqdqd9I")
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ class Record:
     model: str
     version: int
     arm: str
-    """Of an experiment; empty outside of one."""
+    """Of an experiment (split.Split.arm, `shadow`); empty outside of one."""
     key: str
     """By which the caller knows what it asked about; empty where none was given."""
     body: bytes
@@ -39,6 +40,12 @@ class Record:
     answer: bytes
     milliseconds: float
     status: int
+    experiment: str = ""
+    """Which one (registry.traffic.Traffic.experiment); empty outside of one."""
+    weight: float | None = None
+    """Of the challenger when the arm was drawn; None where nothing was drawn for this request."""
+    fault: str = ""
+    """What was the matter with the arm's own answer (split.FAILED, STRANGE), empty for nothing."""
 
     @property
     def size(self) -> int:
@@ -65,11 +72,15 @@ def pack(records: Iterable[Record]) -> bytes:
             r.arm.encode("utf-8", "replace"),
             r.key.encode("utf-8", "replace"),
             r.content_type.encode("utf-8", "replace"),
+            r.experiment.encode("utf-8", "replace"),
+            r.fault.encode("utf-8", "replace"),
             r.body,
             r.answer,
         )
         lengths = map(len, texts)
-        head = _RECORD.pack(r.time, r.version, r.rows, r.milliseconds, r.status, *lengths)
+        weight = math.nan if r.weight is None else r.weight
+        numbers = (r.time, r.version, r.rows, r.milliseconds, r.status, weight)
+        head = _RECORD.pack(*numbers, *lengths)
         parts.append(head)
         parts.extend(texts)
     return b"".join(parts)
@@ -82,19 +93,19 @@ def unpack(content: bytes) -> list[Record]:
     try:
         while at < len(content):
             head = _RECORD.unpack_from(content, at)
-            time, version, rows, milliseconds, status = head[:5]
+            time, version, rows, milliseconds, status, weight = head[:6]
             at += _RECORD.size
             texts = []
-            for length in head[5:]:
+            for length in head[6:]:
                 texts.append(content[at : at + length])
                 at += length
             if at > len(content):
                 raise ValueError("it ends in the middle of a record")
-            id_, model, arm, key, kind = (text.decode() for text in texts[:5])
+            id_, model, arm, key, kind, experiment, fault = (text.decode() for text in texts[:7])
             records.append(
                 Record(
-                    id_, time, model, version, arm, key,
-                    texts[5], kind, rows, texts[6], milliseconds, status,
+                    id_, time, model, version, arm, key, texts[7], kind, rows, texts[8],
+                    milliseconds, status, experiment, None if math.isnan(weight) else weight, fault,
                 )
             )  # fmt: skip
     except struct.error as error:

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from registry.errors import RegistryUnreachable, UnderstudyError
-from registry.sections import GateParams
 from serving import admin, oip, openapi, page, wire
 from serving.admin import Admin
 from serving.answers import LATER, Answered, NotSo, Send, overloaded, refusal, respond, whole
@@ -36,7 +35,6 @@ class Gateway:
         self,
         followers: Mapping[str, Follower],
         params: ServeParams,
-        gates: GateParams,
         tokens: Tokens,
         metrics: Metrics,
         recorder: Recorder | None = None,
@@ -48,7 +46,7 @@ class Gateway:
         self._bodies = Bodies(min(params.body_bytes, together), together)
         self._predictor = Predictor(params, tokens, self._bodies, metrics, recorder)
         self._inference = Inference(followers, params, self._predictor, self._bodies, metrics)
-        self._admin = Admin(followers, params, gates, tokens, self._bodies)
+        self._admin = Admin(followers, params, tokens, self._bodies)
         self.started = time.time()
         self._plain: dict[tuple[str, str], Callable[[], Awaitable[Answered] | Answered]] = {
             ("GET", "/ping"): self._ping,
@@ -161,11 +159,18 @@ class Gateway:
             self.metrics.standing_by.labels(name).set(found["understudy"] or 0)
             self.metrics.rollback_ready.labels(name).set(found["rollback_ready"])
             self.metrics.ready.labels(name).set(found["ready"])
-            for kind, count in {**found["counts"], "restarts": found["restarts"]}.items():
-                self.metrics.events.labels(name, kind).set(count)
+            for kind, count in found["counts"].items():
+                self.metrics.events[name, kind] = count
+            self._gauge_experiment(follower)
         if self._recorder is not None:
-            for kind, count in self._recorder.counts().items():
-                self.metrics.records.labels(kind).set(count)
+            counts = self._recorder.counts()
+            self.metrics.queued.set(counts.pop("queued"))
+            self.metrics.records.update(counts)
+
+    def _gauge_experiment(self, follower: Follower) -> None:
+        split, name = follower.split, follower.model
+        self.metrics.challenger.labels(name).set(split.traffic.challenger if split else 0)
+        self.metrics.weight.labels(name).set(split.traffic.weight if split else 0)
 
     def status(self) -> dict[str, Any]:
         """Everything that can be said in JSON."""

@@ -87,13 +87,14 @@ class Inference:
             raise NotAccepted("REQUEST_TOO_LARGE", "there are too many rows in one request", 413)
         self._predictor.require_room(follower, len(asked.body))
         rows = wire.read(asked.body)
-        request, reply = await self._predictor.asked(
-            follower, asked.body, wire.JSON, rows, start, receive
+        heard = await self._predictor.asked(
+            follower, heads, asked.body, wire.JSON, rows, start, receive
         )
+        reply = heard.answer
         oip.require_version(version, reply.version, name)  # it may have changed meanwhile
         seconds = time.monotonic() - start
         self._metrics.answered(name, reply.version, reply.status, seconds)
-        headers = self._predictor.record(follower, heads, request, reply, seconds)
+        headers = self._predictor.record(follower, heard, reply, seconds)
         if reply.status != 200:
             found = Answered(reply.status, oip.error_body(orjson.loads(reply.body)["message"]))
             found.headers = headers

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO
@@ -27,6 +29,24 @@ class Log:
             print(line, file=self._stream, flush=True)
         except (OSError, ValueError):
             return
+
+
+class Handler(logging.Handler):
+    """Takes what libraries log, so that a line is a line of ours; without a trace."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, with the class of an exception and where it was raised."""
+        facts: dict[str, object] = {"level": record.levelname, "says": record.getMessage()}
+        if record.exc_info and record.exc_info[0] is not None:
+            facts["error"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            if frames:
+                facts["where"] = f"{frames[-1].name}, line {frames[-1].lineno}"
+        self._log.say("server", facts)
 
 
 def _plain(value: object) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -29,6 +32,26 @@ class Second:
     errors: int = 0
     total: float = 0.0
     longest: float = 0.0
+
+
+class _Counted(Collector):
+    """What others count, as counters."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Called for each answer to Prometheus."""
+        about = "Swaps, refusals, rehearsals, restarts."
+        events = CounterMetricFamily("understudy_events", about, labels=("model", "kind"))
+        for labels, count in self._metrics.events.items():
+            events.add_metric(labels, count)
+        about = "Predictions to be logged, by what became of them."
+        records = CounterMetricFamily("understudy_records", about, labels=("kind",))
+        for kind, count in self._metrics.records.items():
+            records.add_metric((kind,), count)
+        yield events
+        yield records
 
 
 class Metrics:
@@ -62,11 +85,15 @@ class Metrics:
         self.live = self._gauge("version_live", "The version that answers.")
         self.standing_by = self._gauge("version_standing_by", "The rehearsed version.")
         self.rollback_ready = self._gauge("rollback_ready", "1 when a rollback is a flip.")
+        self.challenger = self._gauge("version_challenging", "The version on trial; 0 for none.")
+        self.weight = self._gauge("challenger_weight", "Share of the requests that it gets.")
         self.ready = self._gauge("ready", "1 when the model answers.")
-        self.events = self._gauge("events", "Swaps, refusals, rehearsals, restarts.", "kind")
-        self.records = Gauge(
-            "records", "Predictions by what became of them.", ("kind",), **self._named()
-        )
+        self.queued = Gauge("records_queued", "Predictions to be logged.", **self._named())
+        self.events: dict[tuple[str, str], int] = {}
+        """Swaps, refusals, rehearsals, restarts, by model and kind; they are counted elsewhere."""
+        self.records: dict[str, int] = {}
+        """Predictions by what became of them."""
+        self.registry.register(_Counted(self))
         self._children: dict[tuple[str, int, int], Counter] = {}
         self._seconds: dict[str, deque[Second]] = {}
         self._latency: dict[str, Histogram] = {}

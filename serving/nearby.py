@@ -40,10 +40,15 @@ class Nearby:
     """The SHA-256 of the one it shows, where it speaks TLS."""
 
     def post(self, path: str, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """What it answers. Raises OSError, GatewayRefused.
+        """What it answers. Raises OSError, HTTPException, GatewayRefused."""
+        return self._ask("POST", path, json.dumps(body), seconds)
 
-        The token is sent to nobody who does not show the gateway's own certificate.
-        """
+    def get(self, path: str, seconds: float) -> dict[str, Any]:
+        """What it answers. Raises OSError, HTTPException, GatewayRefused."""
+        return self._ask("GET", path, None, seconds)
+
+    def _ask(self, method: str, path: str, body: str | None, seconds: float) -> dict[str, Any]:
+        """The token is sent to nobody who does not show the gateway's own certificate."""
         where = urlsplit(self.address)
         host, port = where.hostname or "127.0.0.1", where.port or 80
         there = http.client.HTTPConnection(host, port, timeout=seconds)
@@ -57,10 +62,12 @@ class Nearby:
             if isinstance(there.sock, ssl.SSLSocket):
                 self._require_own(there.sock)
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-            there.request("POST", path, json.dumps(body), headers)
+            there.request(method, path, body, headers)
             response = there.getresponse()
             try:
                 said = json.loads(response.read())
+                if not isinstance(said, dict):
+                    raise ValueError
             except ValueError:
                 raise OSError("it does not answer as a gateway") from None
         if response.status != 200:
@@ -73,6 +80,17 @@ class Nearby:
         shown = sock.getpeercert(binary_form=True) or b""
         if not hmac.compare_digest(hashlib.sha256(shown).hexdigest(), self.certificate):
             raise ConnectionError("another certificate is shown than the gateway's")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a gateway says of a model's experiment."""
+
+    address: str
+    report: dict[str, Any] | None = None
+    """As serving.guard makes it; None where it knows of none."""
+    problem: str = ""
+    """Why it says nothing."""
 
 
 def running(root: Path, model: str) -> list[Nearby]:
@@ -115,3 +133,22 @@ def poke(model: str) -> list[str]:
             gateway.post("/admin/refresh", {"model": model}, 2.0)
             found.append(gateway.address)
     return found
+
+
+def experiments(model: str) -> list[Heard]:
+    """What every gateway that serves a model knows of its experiment."""
+    try:
+        gateways = running(find_root(), model)
+    except UnderstudyError:
+        return []
+    return [_heard(gateway, model) for gateway in gateways]
+
+
+def _heard(gateway: Nearby, model: str) -> Heard:
+    try:
+        report = gateway.get("/status", 2.0)["models"][model].get("experiment")
+    except (OSError, http.client.HTTPException, GatewayRefused) as error:
+        return Heard(gateway.address, problem=f"it does not answer ({error})")
+    except (KeyError, TypeError, AttributeError):
+        return Heard(gateway.address, problem="it does not answer as a gateway")
+    return Heard(gateway.address, report if isinstance(report, dict) else None)

@@ -8,16 +8,14 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from serving import plot
-from serving.style import SHEET
+from serving import experiment_card, plot, words
+from serving.style import FAVICON, ICONS, MARK, SHEET
 
 if TYPE_CHECKING:
     from serving.metrics import Second
 
 Model = Mapping[str, Any]
 ENTRIES = 8
-LONGEST = 300
-"""Characters that are shown of a sentence."""
 REFRESH = 5
 """Seconds after which a browser asks again."""
 
@@ -47,11 +45,12 @@ def render(
         f"<title>{_headline(models)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="refresh" content="{REFRESH}">'
-        f'<link rel="icon" href="{_FAVICON}"><style>{SHEET}</style></head>'
-        f'<body><div class="all"><header><h1>{_MARK}Understudy</h1>'
-        f'<p>up for {_span(up)}; as of <time datetime="{clock:%Y-%m-%dT%H:%M:%SZ}">'
+        f'<link rel="icon" href="{FAVICON}"><style>{SHEET}</style></head>'
+        f'<body><div class="all"><header><h1>{MARK}Understudy</h1>'
+        f'<p>up for {words.span(up)}; as of <time datetime="{clock:%Y-%m-%dT%H:%M:%SZ}">'
         f"{clock:%H:%M:%S} UTC</time></p></header>"
-        f'<main class="all">{_summary(models)}{cards}</main>{_FOOTER}</div></body></html>'
+        f'<main class="all">{_summary(models)}{_asked(models)}{cards}</main>'
+        f"{_FOOTER}</div></body></html>"
     )
 
 
@@ -74,34 +73,39 @@ def problems(model: Model) -> list[tuple[str, str]]:
     if problem:
         if wanted is not None and wanted != version:
             goes_on = f" v{version} goes on answering." if version is not None else ""
-            found.append(("bad", f"v{wanted} is not served: {_ended(problem)}{goes_on}"))
+            found.append(("bad", f"v{wanted} is not served: {words.ended(problem)}{goes_on}"))
         else:
-            found.append(("warn", f"No version stands by: {_ended(problem)}"))
+            found.append(("warn", f"No version stands by: {words.ended(problem)}"))
     if not ledger.get("followed", True):
-        reason = _ended(str(ledger.get("reason") or "it does not answer"))
+        reason = words.ended(str(ledger.get("reason") or "it does not answer"))
         goes_on = "What was live stays live; what is decided meanwhile is not seen here."
         found.append(("warn", f"The registry is not followed: {reason} {goes_on}"))
     reason = str(model.get("rollback_reason") or "")
     if model.get("understudy") is not None and not model.get("rollback_ready") and reason:
         found.append(
-            ("warn", f"v{model['understudy']}, standing by, failed a rehearsal: {_ended(reason)}")
+            (
+                "warn",
+                f"v{model['understudy']}, standing by, failed a rehearsal: {words.ended(reason)}",
+            )
         )
+    if hindered := experiment_card.problem(model.get("experiment") or {}):
+        found.append(("warn", hindered))
     return found
-
-
-def _ended(sentence: str) -> str:
-    text = _short(" ".join(sentence.split()))
-    return text if text.endswith((".", "…", "!", "?")) else f"{text}."
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
 
 
 def _headline(models: Mapping[str, Model]) -> str:
     count = sum(len(problems(m)) for m in models.values())
     state = "all is well" if not count else f"{count} to look at"
     return f"Understudy: {state}"
+
+
+def _asked(models: Mapping[str, Model]) -> str:
+    """What a person is to decide: nothing is wrong then, but somebody should see it."""
+    return "".join(
+        _line("ask", f"<b>{escape(name)}</b>: {escape(said)}")
+        for name, model in models.items()
+        if (said := experiment_card.waiting(model.get("experiment") or {}))
+    )
 
 
 def _summary(models: Mapping[str, Model]) -> str:
@@ -118,17 +122,7 @@ def _summary(models: Mapping[str, Model]) -> str:
 
 
 def _line(level: str, html: str) -> str:
-    return f'<p class="summary {level}" role="status">{_ICONS[level]}<span>{html}</span></p>'
-
-
-def _span(seconds: float) -> str:
-    """How long, in the two largest units."""
-    left, parts = int(seconds), []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+    return f'<p class="summary {level}" role="status">{ICONS[level]}<span>{html}</span></p>'
 
 
 # One model
@@ -144,21 +138,22 @@ def _model(name: str, model: Model, minutes: plot.Minutes, default: Any, now: fl
         f'<h2 id="{anchor}">{escape(name)}</h2>{_state(model)}'
         f'<span class="path"><code>POST {escape(path)}</code></span></div>'
         f'{_problems(model)}<div class="cast">{cast}</div>{_traffic(model)}'
-        f'<div class="plots">{plots}</div>{_ledger(model)}{_facts(model)}</section>'
+        f'{_experiment(model)}<div class="plots">{plots}</div>'
+        f"{_ledger(model)}{_facts(model)}</section>"
     )
 
 
 def _state(model: Model) -> str:
     if model.get("ready"):
-        return f'<span class="state good">{_ICONS["good"]}answers</span>'
+        return f'<span class="state good">{ICONS["good"]}answers</span>'
     if model.get("starting") and model.get("version") is None:
-        return f'<span class="state warn">{_ICONS["warn"]}is being started</span>'
-    return f'<span class="state bad">{_ICONS["bad"]}does not answer</span>'
+        return f'<span class="state warn">{ICONS["warn"]}is being started</span>'
+    return f'<span class="state bad">{ICONS["bad"]}does not answer</span>'
 
 
 def _problems(model: Model) -> str:
     items = "".join(
-        f'<li class="{level}">{_ICONS[level]}<span>{escape(sentence)}</span></li>'
+        f'<li class="{level}">{ICONS[level]}<span>{escape(sentence)}</span></li>'
         for level, sentence in problems(model)
     )
     return f'<ul class="problems" aria-label="Problems">{items}</ul>' if items else ""
@@ -189,13 +184,13 @@ def _waiting(model: Model, now: float) -> str:
         ago = now - float(model.get("rehearsed_at") or now)
         measured = f"; it answered a rehearsal in {plot.duration(took)}" if took else ""
         more = (
-            f"Going back is one step{measured}, {_span(ago)} ago."
+            f"Going back is one step{measured}, {words.span(ago)} ago."
             if took
             else "Going back is one step."
         )
     elif reason := model.get("rollback_reason"):
         light = _light("bad", "Rollback not ready")
-        text = _ended(str(reason))
+        text = words.ended(str(reason))
         more = escape(text[:1].upper() + text[1:])
     else:
         more = "It is about to be rehearsed."
@@ -203,7 +198,7 @@ def _waiting(model: Model, now: float) -> str:
 
 
 def _light(level: str, text: str) -> str:
-    return f'<p class="light {level}">{_ICONS[level]}<span>{text}</span></p>'
+    return f'<p class="light {level}">{ICONS[level]}<span>{text}</span></p>'
 
 
 def _starting(model: Model) -> str:
@@ -222,18 +217,35 @@ def _traffic(model: Model) -> str:
     if champion is None:
         return ""
     mode = str(given.get("mode") or "")
+    mode = "A/B" if mode == "ab" else mode
     if challenger is None:
         weight = 0.0
+    elif _closed(model):
+        return _split(1.0, f"v{champion} answers 100 %", f"v{challenger} gets nothing at present")
     elif mode == "shadow":
         first = f"v{champion} answers 100 %"
-        return _split(1.0, first, f"v{challenger} sees a copy of {_percent(weight or 1)}, unheard")
+        return _split(
+            1.0, first, f"v{challenger} sees a copy of {words.percent(weight or 1)}, unheard"
+        )
     weight = min(max(weight, 0.0), 1.0)
-    second = f"v{challenger} {_percent(weight)}" if challenger is not None else ""
+    second = f"v{challenger} {words.percent(weight)}" if challenger is not None else ""
     return _split(
         1 - weight,
-        f"v{champion} answers {_percent(1 - weight)}",
+        f"v{champion} answers {words.percent(1 - weight)}",
         f"{second} ({mode})" if second and mode else second,
     )
+
+
+def _closed(model: Model) -> bool:
+    """Whether the gateway gives the ledger's challenger nothing: not yet, or not any more."""
+    given, report = model.get("traffic") or {}, model.get("experiment") or {}
+    same = bool(report) and report.get("experiment") == given.get("experiment")
+    return same and not report.get("open")
+
+
+def _experiment(model: Model) -> str:
+    report = model.get("experiment")
+    return experiment_card.card(report) if report else ""
 
 
 def _split(share: float, first: str, second: str) -> str:
@@ -243,10 +255,6 @@ def _split(share: float, first: str, second: str) -> str:
         f'<div class="share" style="flex:{share:.4f}"></div>{rest}</div>'
         f"<p><span>{escape(first)}</span><span>{escape(second)}</span></p></div>"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def _ledger(model: Model) -> str:
@@ -260,20 +268,12 @@ def _ledger(model: Model) -> str:
     newest = sorted(entries, key=lambda e: -int(e.get("entry") or 0))[:ENTRIES]
     items = "".join(
         f'<li><span class="number">{int(e.get("entry") or 0)}</span>'
-        f"<span>{escape(_short(str(e.get('sentence') or e.get('kind') or '')))}</span>"
-        f"{_when(e.get('time'))}</li>"
+        f"<span>{escape(words.short(str(e.get('sentence') or e.get('kind') or '')))}</span>"
+        f"{words.when(e.get('time'))}</li>"
         for e in newest
     )
     to = f", followed to entry {int(ledger['entry'])}" if ledger.get("entry") else ""
     return f'<div class="ledger"><h3>Ledger{to}</h3><ol>{items}</ol></div>'
-
-
-def _when(said: Any) -> str:
-    try:
-        at = datetime.fromisoformat(str(said)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return ""
-    return f'<time datetime="{at:%Y-%m-%dT%H:%M:%SZ}">{at.day} {at:%b %Y, %H:%M}</time>'
 
 
 def _facts(model: Model) -> str:
@@ -295,33 +295,6 @@ def _swaps(model: Model) -> list[tuple[float, int]]:
     return [(float(s["at"]), int(s["version"])) for s in model.get("swaps") or ()]
 
 
-# Signs: each has a shape of its own, so that nothing hangs on its colour
-
-
-def _icon(body: str) -> str:
-    return (
-        '<svg class="icon" viewBox="0 0 20 20" aria-hidden="true" fill="none" '
-        'stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">'
-        f"{body}</svg>"
-    )
-
-
-_ICONS = {
-    "good": _icon('<circle cx="10" cy="10" r="8"/><path d="M6.3 10.4l2.5 2.5 5-5.4"/>'),
-    "warn": _icon('<path d="M10 2.5l8 14.5H2z"/><path d="M10 8v4"/><path d="M10 14.4v.1"/>'),
-    "bad": _icon(
-        '<path d="M6.6 2h6.8L18 6.6v6.8L13.4 18H6.6L2 13.4V6.6z"/><path d="M7 7l6 6m0-6l-6 6"/>'
-    ),
-}
-_MARK = (
-    '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="9" cy="12" r="7" fill="var(--live)"/>'
-    '<circle cx="15" cy="12" r="7" fill="none" stroke="var(--wait)" stroke-width="2"/></svg>'
-)
-_FAVICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
-    "%3Ccircle cx='9' cy='12' r='7' fill='%230b6b62'/%3E%3Ccircle cx='15' cy='12' r='7' "
-    "fill='none' stroke='%238a6fc0' stroke-width='2'/%3E%3C/svg%3E"
-)
 _FOOTER = (
     '<footer><nav aria-label="For programs"><a href="/status">status</a> · '
     '<a href="/metrics">metrics</a> · <a href="/ready">ready</a> · '

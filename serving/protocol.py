@@ -66,8 +66,9 @@ class Protocol(HttpToolsProtocol):
             said = at_once(self.parser.get_method(), self.url, self.headers)
             if said:
                 self.cycle = _SAID  # type: ignore[assignment]
-                self.transport.write(said)
-                self.on_response_complete()
+                if not self.transport.is_closing():
+                    self.transport.write(said)
+                    self.on_response_complete()
                 return
             self.scope["state"]["promised"] = said is not None
         super().on_headers_complete()
@@ -138,9 +139,12 @@ def respond_at_once(
     parts += (b"\r\n", body)
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join(parts))
-    cycle.message_event.set()
-    cycle.on_response()
+    try:
+        cycle.transport.write(b"".join(parts))
+        cycle.message_event.set()
+        cycle.on_response()
+    except RuntimeError:
+        return True  # the connection was closed, by a caller who sent several requests at once
     return True
 
 

@@ -21,7 +21,7 @@ TOGETHER = 500
 
 
 def values(record: Record, rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The table's rows for those of a request."""
+    """The table's rows for those of a request; of several the first stands for what was drawn."""
     return [
         {
             "id": row.id,
@@ -35,6 +35,9 @@ def values(record: Record, rows: Iterable[Row]) -> list[dict[str, Any]]:
             "answer": row.answer,
             "milliseconds": record.milliseconds,
             "status": record.status,
+            "experiment": record.experiment or None,
+            "weight": None if row.row else record.weight,
+            "fault": record.fault or None,
         }
         for row in rows
     ]
@@ -110,7 +113,7 @@ class _Labelling:
         table = tables.predictions.c
         asked = (
             sa.select(table.id, table.row, table.time)
-            .where(table.key == item.key, table.status == 200)
+            .where(table.key == item.key, table.status == 200, table.arm != tables.SHADOW)
             .where(table.time <= (self._now if item.time is None else item.time))
             .order_by(table.time.desc())
             .limit(1)

@@ -13,8 +13,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from serving.errors import LogOfAnotherKind, LogUrlRefused
 
-FORMAT = 1
-"""Of the tables; noted in them."""
+FORMAT = 2
+"""Of the tables; noted in them. 1 had no column for experiments."""
+SHADOW = "shadow"
+"""Arm of an answer that nobody was given; its id is `s` and that of the answer beside it."""
 WAIT = 5
 """Seconds for a lock, or for a connection."""
 
@@ -39,7 +41,18 @@ predictions = sa.Table(
     sa.Column("answer", sa.Text),
     sa.Column("milliseconds", sa.Double, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("experiment", sa.Text),
+    sa.Column("weight", sa.Double),  # null where no arm was drawn for this row
+    sa.Column("fault", sa.Text),
     sa.Index("predictions_time", "time", "id"),
+    sa.Index(
+        "predictions_experiment",
+        "experiment",
+        "time",
+        "id",
+        sqlite_where=sa.text("experiment IS NOT NULL"),
+        postgresql_where=sa.text("experiment IS NOT NULL"),
+    ),
     sa.Index(
         "predictions_key",
         "key",
@@ -122,23 +135,44 @@ def create(found: sa.Engine) -> None:
     if sqlite and not name.startswith("file:"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
     with found.begin() as connection:
-        if is_there(connection):
+        before = _format(connection)
+        if before == FORMAT:
             return
         if sqlite:
             # pysqlite begins no transaction for DDL: who dies here would leave half of the tables.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if before is not None:
+            _bring_up(connection)
+            return
         _tables.create_all(connection)
         connection.execute(sa.insert(about).values(name="format", value=str(FORMAT)))
 
 
 def is_there(connection: sa.Connection) -> bool:
-    """Whether there is a log. Raises LogOfAnotherKind."""
+    """Whether there is a log that can be read. Raises LogOfAnotherKind."""
+    found = _format(connection)
+    if found not in (None, FORMAT):
+        raise LogOfAnotherKind(shown(connection.engine), str(found), FORMAT)
+    return found is not None
+
+
+def _format(connection: sa.Connection) -> int | None:
+    """That of a log, None where there is none. Raises LogOfAnotherKind for one that is not ours."""
     if not sa.inspect(connection).has_table(about.name):
-        return False
-    said = connection.scalar(sa.select(about.c.value).where(about.c.name == "format"))
-    if said != str(FORMAT):
-        raise LogOfAnotherKind(shown(connection.engine), str(said), FORMAT)
-    return True
+        return None
+    said = str(connection.scalar(sa.select(about.c.value).where(about.c.name == "format")))
+    if said not in map(str, range(1, FORMAT + 1)):
+        raise LogOfAnotherKind(shown(connection.engine), said, FORMAT)
+    return int(said)
+
+
+def _bring_up(connection: sa.Connection) -> None:
+    """From format 1: the columns of experiments, which are empty in what is there."""
+    for column in (predictions.c.experiment, predictions.c.weight, predictions.c.fault):
+        kind = column.type.compile(connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE predictions ADD COLUMN {column.name} {kind}")
+    next(i for i in predictions.indexes if i.name == "predictions_experiment").create(connection)
+    connection.execute(sa.update(about).where(about.c.name == "format").values(value=str(FORMAT)))
 
 
 def shown(found: sa.Engine) -> str:
@@ -154,11 +188,12 @@ def why(error: BaseException) -> str:
 
 
 def times(connection: sa.Connection, ids: Collection[str]) -> dict[str, float]:
-    """The times of those predictions that there are."""
+    """The times of those predictions that there are, but those that nobody was given."""
     if not ids:
         return {}
     table = predictions.c
-    rows = connection.execute(sa.select(table.id, table.time).where(table.id.in_(ids)))
+    asked = sa.select(table.id, table.time).where(table.id.in_(ids), table.arm != SHADOW)
+    rows = connection.execute(asked)
     return {row.id: row.time for row in rows}
 
 

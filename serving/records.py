@@ -51,6 +51,8 @@ class Prediction:
     milliseconds: float
     status: int
     label: Labelled | None
+    experiment: str = ""
+    """In which it was made; empty outside of one."""
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -68,6 +70,7 @@ class Window:
     model: str | None = None
     version: int | None = None
     arm: str | None = None
+    """None stands for all but answers that nobody was given (`shadow`)."""
     labelled: bool | None = None
     """Only those with a label, or only those without."""
 
@@ -102,7 +105,7 @@ class Log:
         after: tuple[float, str] | None = None
         while True:
             asked = _asked(window, after).limit(chunk)
-            with self._connected() as connection:
+            with self.connected() as connection:
                 found = [_prediction(row) for row in connection.execute(asked)]
             if found:
                 yield found
@@ -139,8 +142,8 @@ class Log:
 
     def one(self, prediction_id: str) -> Prediction:
         """A single prediction. Raises PredictionNotFound."""
-        with self._connected() as connection:
-            asked = _asked(Window()).where(tables.predictions.c.id == prediction_id)
+        with self.connected() as connection:
+            asked = _joined().where(tables.predictions.c.id == prediction_id)
             found = connection.execute(asked).first()
             if found is None:
                 table = tables.predictions.c
@@ -158,7 +161,7 @@ class Log:
         asked = (
             sa.select(tables.labels).where(table.prediction == prediction_id).order_by(table.number)
         )
-        with self._connected() as connection:
+        with self.connected() as connection:
             rows = connection.execute(asked).all()
         return [
             Labelled(tables.parsed(r.label), r.time, r.received, bool(r.late), bool(r.counts))
@@ -168,11 +171,12 @@ class Log:
     def count(self, window: Window | None = None) -> int:
         """How many predictions there are in a window."""
         rows = _asked(window or Window()).order_by(None).subquery()
-        with self._connected() as connection:
+        with self.connected() as connection:
             return int(connection.scalar(sa.select(sa.func.count()).select_from(rows)) or 0)
 
     @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
+    def connected(self) -> Iterator[sa.Connection]:
+        """To a log that is there and can be read."""
         shown, name = tables.shown(self._engine), self._engine.url.database or ""
         is_file = self._engine.dialect.name == "sqlite" and not name.startswith("file:")
         if is_file and not Path(name).exists():
@@ -189,17 +193,23 @@ class Log:
 _PLAIN = ("model", "version", "arm", "key", "milliseconds", "status")
 
 
-def _asked(window: Window, after: tuple[float, str] | None = None) -> sa.Select[Any]:
-    """Predictions with the labels that count, by time; from one on that was seen last."""
+def _joined() -> sa.Select[Any]:
+    """All predictions, with the labels that count."""
     table, known = tables.predictions.c, tables.labels.c
     counts = sa.and_(known.prediction == table.id, known.counts)
-    asked = sa.select(
+    return sa.select(
         tables.predictions,
         known.label,
         known.time.label("label_time"),
         known.received,
         known.late,
     ).select_from(tables.predictions.outerjoin(tables.labels, counts))
+
+
+def _asked(window: Window, after: tuple[float, str] | None = None) -> sa.Select[Any]:
+    """Predictions with the labels that count, by time; from one on that was seen last."""
+    table, known = tables.predictions.c, tables.labels.c
+    asked = _joined()
     for column, wanted in (
         (table.model, window.model),
         (table.version, window.version),
@@ -207,6 +217,8 @@ def _asked(window: Window, after: tuple[float, str] | None = None) -> sa.Select[
     ):
         if wanted is not None:
             asked = asked.where(column == wanted)
+    if window.arm is None:
+        asked = asked.where(table.arm != tables.SHADOW)
     if window.since is not None:
         asked = asked.where(table.time >= window.since)
     if window.until is not None:
@@ -237,4 +249,5 @@ def _prediction(row: Any) -> Prediction:
         milliseconds=row.milliseconds,
         status=row.status,
         label=known,
+        experiment=row.experiment or "",
     )

@@ -7,31 +7,37 @@ import contextlib
 import gc
 import hashlib
 import json
+import logging
 import os
 import signal
 import socket
 import ssl
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from experiments.rule import Rule
 from registry.errors import UnderstudyError
 from registry.sections import GateParams
 from serving import tokens
 from serving.batch import Limits, Line, Told
+from serving.conduct import Conductor
 from serving.crew import Place
+from serving.decisions import Decisions
 from serving.follow import Follower
 from serving.gateway import Gateway
-from serving.log import Log
+from serving.log import Handler, Log
 from serving.metrics import Metrics
 from serving.nearby import RUNNING
 from serving.protocol import Protocol
 from serving.recorder import Recorder, url_of
+from serving.records import Log as Records
 from serving.sections import ServeParams
 from serving.served import Served
 from serving.watch import Watch
@@ -60,6 +66,15 @@ class CertificateRefused(UnderstudyError):
         )
 
 
+class FolderRefused(UnderstudyError):
+    """The gateway cannot keep what it needs."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(
+            f"the gateway cannot keep its files in {folder} ({why}); name another with --folder"
+        )
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a gateway serves, and where it keeps what it needs."""
@@ -69,6 +84,8 @@ class Setting:
     folder: Path
     params: ServeParams
     gates: GateParams
+    rule: Rule = field(default_factory=Rule)
+    """By which a promotion is guarded."""
     as_json: bool = False
 
 
@@ -83,17 +100,19 @@ def run(setting: Setting) -> None:
 async def serve(setting: Setting) -> None:
     """The gateway's life. Raises UnderstudyError where it cannot begin."""
     params = setting.params
+    _require_folder(setting.folder)
     pin = _require_certificate(params)
     listening = _listen(params.host, params.port)
     port = int(listening.getsockname()[1])
     log = Log(as_json=setting.as_json)
+    _listen_to_uvicorn(log)
     metrics = Metrics()
     followers = {name: _follower(name, setting, log, metrics) for name in setting.models}
     recorder = _recorder(setting, log)
     with _known(setting, port, pin) as known:
         if recorder is not None:
             await recorder.start()
-        gateway = Gateway(followers, params, setting.gates, known, metrics, recorder)
+        gateway = Gateway(followers, params, known, metrics, recorder)
         config = uvicorn.Config(
             gateway,
             http=Protocol,
@@ -125,6 +144,13 @@ async def serve(setting: Setting) -> None:
             if recorder is not None:
                 await recorder.stop(LAST_RECORDS)
             log.say("ended", {})
+
+
+def _listen_to_uvicorn(log: Log) -> None:
+    """Of what it logs, errors; what a stranger sends that is no HTTP is no error of ours."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers, logger.propagate = [Handler(log)], False
+    logger.setLevel(logging.ERROR)
 
 
 def _recorder(setting: Setting, log: Log) -> Recorder | None:
@@ -170,10 +196,25 @@ def _follower(name: str, setting: Setting, log: Log, metrics: Metrics) -> Follow
     def say(event: str, facts: Mapping[str, object]) -> None:
         log.say(event, {"model": name, **facts})
 
-    line = Line(limits, Told(answered, failed))
+    told = Told(answered, failed)
+    line = Line(limits, told)
     watch = Watch(name, setting.uri, folder, params.environment)
     place = Place(folder / "logs", params.processes, params.threads, params.timeout)
-    follower = Follower(watch, line, place, params, say)
+    decisions = Decisions(name, setting.uri, setting.gates)
+    follower = Follower(watch, decisions, line, place, params, say)
+    url = url_of(params.records or "", setting.folder)
+    follower.conductor = Conductor(
+        follower,
+        decisions,
+        params=params,
+        limits=limits,
+        log=Records(url) if url else None,
+        rule=setting.rule.model_dump(),
+        automation=setting.gates.automation,
+        told=told,
+        folder=folder,
+        say=say,
+    )
     return follower
 
 
@@ -191,7 +232,17 @@ async def _tick(followers: Mapping[str, Follower], known: tokens.Tokens, log: Lo
             log.say("tokens_not_read", {"reason": str(error)})
         now = time.monotonic()
         for follower in followers.values():
-            follower.line.expire(now)
+            follower.expire(now)
+
+
+def _require_folder(folder: Path) -> None:
+    """Raises FolderRefused where no file can be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise FolderRefused(folder, error.strerror or type(error).__name__) from None
 
 
 def _require_certificate(params: ServeParams) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from registry.sections import Section
 
@@ -37,12 +37,24 @@ class ServeParams(Section):
     body_rows: int = Field(default=100_000, ge=1, strict=True)
     records: str | None = None
     """SQLAlchemy URL of the prediction log; None is a SQLite file, `off` keeps none."""
+
+    @field_validator("records", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML 1.1 takes `off` for false
+
     records_days: float = Field(default=90.0, gt=0, strict=False)
     records_bytes: int = Field(default=2_000_000_000, ge=1_000_000, strict=True)
     label_days: float = Field(default=60.0, gt=0, strict=False)
     """Days after a prediction from which its label counts as late."""
     never_stored: tuple[str, ...] = ()
     """Columns that the prediction log leaves out."""
+    key_column: str | None = None
+    """Column that says whom a request is about, where no X-Understudy-Key does."""
+    guard_minutes: float = Field(default=60.0, ge=0, allow_inf_nan=False, strict=False)
+    """Minutes after a promotion in which the former version is asked beside the live one."""
+    guard_share: float = Field(default=0.1, gt=0, le=1, strict=False)
+    """Share of the requests of which it is."""
     certificate: str | None = None
     """PEM file for TLS; with `key`."""
     key: str | None = None

@@ -45,9 +45,9 @@ class Artifact:
 class Served:
     """One process; it answers one request at a time, because more make it slower, not faster."""
 
-    def __init__(self, artifact: Artifact, *, log: Path, threads: int) -> None:
+    def __init__(self, artifact: Artifact, *, log: Path, threads: int, nice: int = 0) -> None:
         self.artifact = artifact
-        self._log, self._threads = log, threads
+        self._log, self._threads, self._nice = log, threads, nice
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._port = 0
@@ -81,6 +81,9 @@ class Served:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self._nice:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
         self._connection = Connection(self._port)
         try:
             await self._until_it_answers(begin + limit, limit)

@@ -54,6 +54,97 @@ _SWAP = _object(
         "kind": TEXT,
     }
 )
+_MODES = ("canary", "ab", "shadow")
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_PAIR: Schema = {**_list(_or_null(NUMBER)), "minItems": 2, "maxItems": 2}
+_EXPERIMENT_HASH: Schema = {**TEXT, "description": "Hash of the entry that began it."}
+TRAFFIC: Schema = {
+    **_object(
+        {
+            "champion": VERSION,
+            "challenger": VERSION,
+            "weight": {**_SHARE, "description": "Share of the challenger."},
+            "mode": {"enum": list(_MODES)},
+            "experiment": _EXPERIMENT_HASH,
+            "began": TEXT,
+        }
+    ),
+    "type": ["object", "null"],
+    "description": "What the ledger says of a running experiment; null where there is none.",
+}
+_FINDING = _object(
+    {
+        "name": TEXT,
+        "found": TRUTH,
+        "log_evidence": {
+            **_or_null(NUMBER),
+            "description": "Logarithm of the e-value; null where it is infinite.",
+        },
+        "log_needed": _or_null(NUMBER),
+        "sentence": TEXT,
+    }
+)
+_VERDICT: Schema = {
+    **_object(
+        {
+            "decision": {"enum": ["promote", "abort", "wait"]},
+            "reason": TEXT,
+            "more": {
+                **_or_null(COUNT),
+                "description": "Units that are likely still needed; null where nobody can say.",
+            },
+            "interval": {**_PAIR, "type": ["array", "null"]},
+            "findings": _list(_FINDING),
+        }
+    ),
+    "type": ["object", "null"],
+}
+_POINT: Schema = {
+    "type": "array",
+    "prefixItems": [COUNT, NUMBER, NUMBER, NUMBER],
+    "minItems": 4,
+    "maxItems": 4,
+    "description": "Units, mean, lower and upper end.",
+}
+EXPERIMENT: Schema = {
+    **_object(
+        {
+            "experiment": _EXPERIMENT_HASH,
+            "mode": {"enum": [*_MODES, "guard"]},
+            "champion": VERSION,
+            "challenger": VERSION,
+            "weight": _SHARE,
+            "began": TEXT,
+            "metric": {"enum": ["none", "error", "brier", "absolute"]},
+            "alpha": NUMBER,
+            "margin": NUMBER,
+            "minimum": COUNT,
+            "units": {
+                **_list(COUNT),
+                "minItems": 2,
+                "maxItems": 2,
+                "description": "The champion's and the challenger's.",
+            },
+            "judged": {
+                **COUNT,
+                "description": "Of the challenger's those that say something of what decides.",
+            },
+            "dropped": {**COUNT, "description": "Copies that were not made."},
+            "labels": _object({"counted": COUNT, "unfit": COUNT}),
+            "verdict": _VERDICT,
+            "path": {
+                **_list(_POINT),
+                "description": "Of the decisive difference, challenger minus champion.",
+            },
+            "open": {**TRUTH, "description": "Whether the challenger gets any request or copy."},
+            "problem": {**TEXT, "description": "Why it does not go as agreed."},
+            "decided": {**TEXT, "description": "What was done, or is waited for."},
+            "ended": TRUTH,
+        }
+    ),
+    "type": ["object", "null"],
+    "description": "The experiment or guard, or the last one that ended; null before any.",
+}
 MODEL = _object(
     {
         "model": TEXT,
@@ -74,7 +165,11 @@ MODEL = _object(
         "waiting": COUNT,
         "counts": {"type": "object", "additionalProperties": COUNT},
         "restarts": COUNT,
+        "traffic": TRAFFIC,
+        "experiment": EXPERIMENT,
     },
+    "traffic",
+    "experiment",
     says="What is live, what stands by and what is wrong.",
 )
 _RECORDS: Schema = {

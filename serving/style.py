@@ -1,21 +1,54 @@
 """How the gateway's page looks: light and dark, from a telephone to a wall."""
 
-SHEET = """
-:root {
-  color-scheme: light dark;
+LIGHT = """
   --paper: #f6f5f1; --card: #fffefb; --edge: #e2dfd6; --ink: #20262a; --soft: #5b646a;
   --live: #0b6b62; --wash: #0b6b6220; --wait: #6b4f9c; --waitwash: #6b4f9c1c;
   --bad: #a8261c; --badwash: #a8261c12; --warn: #8a5200; --warnwash: #b26a0014; --good: #1c6b33;
+"""
+DARK = """
+  --paper: #121517; --card: #1a1f22; --edge: #2e363b; --ink: #e7eaea; --soft: #a3adb2;
+  --live: #5cc8ba; --wash: #5cc8ba26; --wait: #b9a2ea; --waitwash: #b9a2ea22;
+  --bad: #ff9a8d; --badwash: #ff9a8d18; --warn: #f0b561; --warnwash: #f0b56116;
+  --good: #7fd494;
+"""
+"""What the colours are called; a drawing that stands on its own needs them, too."""
+
+SEQUENCE = """
+.sequence {
+  font: .75rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
+  font-variant-numeric: tabular-nums; color: var(--soft);
 }
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #121517; --card: #1a1f22; --edge: #2e363b; --ink: #e7eaea; --soft: #a3adb2;
-    --live: #5cc8ba; --wash: #5cc8ba26; --wait: #b9a2ea; --waitwash: #b9a2ea22;
-    --bad: #ff9a8d; --badwash: #ff9a8d18; --warn: #f0b561; --warnwash: #f0b56116;
-    --good: #7fd494;
-  }
+.sequence .paper { fill: var(--card); }
+.sequence text { fill: var(--soft); }
+.sequence .name { fill: var(--ink); font-weight: 600; }
+.sequence .says {
+  fill: var(--ink); stroke: var(--card); stroke-width: 4px; stroke-linejoin: round;
+  paint-order: stroke;
 }
-* { box-sizing: border-box; margin: 0; }
+.sequence .rule { stroke: var(--edge); stroke-width: 1; }
+.sequence .none { stroke: var(--soft); stroke-width: 1.5; }
+.sequence .margin { stroke: var(--wait); stroke-width: 2; stroke-dasharray: 7 4; }
+.sequence .enough { fill: var(--waitwash); }
+.sequence .band { fill: var(--live); fill-opacity: .22; }
+.sequence .edge, .sequence .mean {
+  fill: none; stroke: var(--live); vector-effect: non-scaling-stroke; stroke-linejoin: round;
+}
+.sequence .edge { stroke-width: 1; stroke-opacity: .7; }
+.sequence .mean { stroke-width: 2.5; stroke-linecap: round; }
+.sequence .last { fill: var(--live); stroke: var(--card); stroke-width: 2; }
+.sequence .reach { stroke: var(--live); stroke-width: 2; }
+.sequence .future { fill: var(--edge); opacity: .4; }
+.sequence .likely {
+  stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 1 4; stroke-linecap: round;
+}
+"""
+"""Of a confidence sequence, in the page and in a file of its own."""
+
+SHEET = (
+    f":root {{\n  color-scheme: light dark;{LIGHT}}}\n"
+    f"@media (prefers-color-scheme: dark) {{\n:root {{{DARK}}}\n}}\n"
+    f"{SEQUENCE}"
+    """* { box-sizing: border-box; margin: 0; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body {
   background: var(--paper); color: var(--ink); padding: 1.25rem 1rem 3rem;
@@ -134,6 +167,73 @@ svg .bar { fill: var(--bad); }
 svg .mark { stroke: var(--wait); stroke-width: 1.5; stroke-dasharray: 1 3; stroke-linecap: round; }
 svg .away { fill: var(--edge); opacity: .45; }
 
+.sequence figcaption { display: grid; gap: .1rem; margin-bottom: 1.4rem; }
+.sequence figcaption b { font-size: .875rem; font-weight: 600; color: var(--ink); }
+.sequence .key { width: 1.5rem; height: .75rem; }
+.sequence .canvas { height: 15rem; margin: 0 1.6rem 3rem 3.5rem; }
+.nothing { color: var(--soft); font-size: .9375rem; }
+
+.experiment {
+  border: 1px solid var(--edge); border-radius: 10px; padding: 1.1rem 1.2rem 1.3rem;
+  display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr);
+}
+.experiment .setting { margin-top: .2rem; }
+.experiment .more { color: var(--soft); font-size: .9375rem; }
+.verdict {
+  display: flex; gap: .55rem; font-size: 1.75rem; font-weight: 600; line-height: 1.2;
+  letter-spacing: -.015em; margin-bottom: .35rem;
+}
+.verdict .icon { margin-top: .05em; width: 1.1em; height: 1.1em; }
+.verdict.wait { color: var(--ink); }
+.verdict.wait .icon { color: var(--soft); }
+.decided {
+  display: flex; gap: .65rem; padding: .7rem .85rem; border-radius: 10px; margin-top: .8rem;
+  border-left: 4px solid var(--wait); background: var(--waitwash);
+}
+.decided .icon { color: var(--wait); }
+.summary.ask { color: var(--wait); }
+.summary.ask span { color: var(--ink); }
+.sides {
+  display: grid; gap: 1.5rem 2.25rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
+}
+.sides > * { min-width: 0; }
+.sides > :first-child { display: grid; gap: 1rem; align-content: start; }
+.evidence { list-style: none; padding: 0; display: grid; gap: .85rem; margin-top: .6rem; }
+.evidence p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; }
+.evidence b { font-weight: 600; }
+.evidence .icon { width: 1.1em; height: 1.1em; margin: 0 .3em -.2em 0; }
+.evidence .odds { font-size: .875rem; white-space: nowrap; }
+.evidence .said { color: var(--soft); font-size: .875rem; }
+.meter { height: .5rem; border-radius: 4px; background: var(--edge); margin: .2rem 0 .25rem; }
+.meter span {
+  display: block; height: 100%; border-radius: 4px; background: var(--soft); max-width: 100%;
+}
+.found.bad .meter span { background: var(--bad); }
+.found.good .meter span { background: var(--good); }
+.found.good, .found.bad { color: var(--ink); }
+.found.bad b { color: var(--bad); }
+.found.good b { color: var(--good); }
+.arms { font-size: .9375rem; }
+.soft { color: var(--soft); font-size: .9375rem; }
+.report h3 { font-size: 1.125rem; color: var(--ink); font-weight: 600; }
+.report section > .soft, .report .facts { margin-top: .25rem; }
+.wide { overflow-x: auto; margin-top: .5rem; }
+table { border-collapse: collapse; font-size: .9375rem; }
+th, td {
+  text-align: left; padding: .45rem .75rem .45rem 0; border-top: 1px solid var(--edge);
+  vertical-align: top; overflow-wrap: normal;
+}
+thead th { color: var(--soft); font-weight: 500; font-size: .875rem; border-top: 0; }
+tbody th { font-weight: 600; min-width: 10rem; }
+td:last-child { min-width: 5rem; }
+td.answer + td + td + td { min-width: 16rem; }
+td.answer { white-space: nowrap; }
+th.number, td.number { text-align: right; padding-right: 1.25rem; white-space: nowrap; }
+th .icon { width: 1.1em; height: 1.1em; margin: 0 .3em -.2em 0; }
+.found.bad th { color: var(--bad); }
+.found.good th { color: var(--good); }
+
 .ledger ol { list-style: none; padding: 0; margin-top: .35rem; }
 .ledger li {
   display: grid; grid-template-columns: 2.5rem minmax(0, 1fr) auto; gap: .1rem .75rem;
@@ -153,8 +253,42 @@ footer {
 }
 @media (max-width: 34rem) {
   .model { padding: 1rem; gap: 1.25rem; }
+  .experiment { padding: .9rem .8rem 1rem; }
   .title .path { margin-left: 0; width: 100%; }
   .ledger li { grid-template-columns: 2rem minmax(0, 1fr); }
   .ledger time { grid-column: 2; }
 }
 """
+)
+
+# Signs: each has a shape of its own, so that nothing hangs on its colour
+
+
+def _icon(body: str) -> str:
+    return (
+        '<svg class="icon" viewBox="0 0 20 20" aria-hidden="true" fill="none" '
+        'stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round">'
+        f"{body}</svg>"
+    )
+
+
+ICONS = {
+    "good": _icon('<circle cx="10" cy="10" r="8"/><path d="M6.3 10.4l2.5 2.5 5-5.4"/>'),
+    "warn": _icon('<path d="M10 2.5l8 14.5H2z"/><path d="M10 8v4"/><path d="M10 14.4v.1"/>'),
+    "bad": _icon(
+        '<path d="M6.6 2h6.8L18 6.6v6.8L13.4 18H6.6L2 13.4V6.6z"/><path d="M7 7l6 6m0-6l-6 6"/>'
+    ),
+    "wait": _icon('<circle cx="10" cy="10" r="8"/><path d="M10 5.4v4.9l3.2 1.9"/>'),
+    "ask": _icon(
+        '<path d="M3 4h14v9.5H9.5L6 17v-3.5H3z"/><path d="M10 6.6v2.8"/><path d="M10 11.4v.1"/>'
+    ),
+}
+MARK = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="9" cy="12" r="7" fill="var(--live)"/>'
+    '<circle cx="15" cy="12" r="7" fill="none" stroke="var(--wait)" stroke-width="2"/></svg>'
+)
+FAVICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
+    "%3Ccircle cx='9' cy='12' r='7' fill='%230b6b62'/%3E%3Ccircle cx='15' cy='12' r='7' "
+    "fill='none' stroke='%238a6fc0' stroke-width='2'/%3E%3C/svg%3E"
+)

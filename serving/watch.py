@@ -10,20 +10,22 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from registry import digest, projection, promote, requirements, scoring
+from registry import digest, projection, requirements, scoring
 from registry import store as registry_store
 from registry.errors import UnderstudyError
 from registry.ledger import Numbered, Replay
-from registry.promote import Outcome, Wish
 from registry.requirements import Wanted as Environment
-from registry.sections import GateParams
+from registry.stages import Stage
 from registry.state import state_of
 from registry.store import Store
+from registry.traffic import Traffic
 from serving import signature
 from serving.served import Artifact
 
@@ -51,6 +53,19 @@ class Live:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """How the live version came to be it, where that was a promotion."""
+
+    version: int
+    entry: str
+    """Hash of the ledger entry."""
+    time: str
+    """UTC, ISO 8601."""
+    age: float
+    """Seconds, when the ledger was read."""
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What the ledger says: what answers, and what stands by."""
 
@@ -64,6 +79,10 @@ class Wanted:
     sentence: str = ""
     entries: tuple[dict[str, Any], ...] = ()
     """The last ones: entry, kind, sentence, actor, reason, time."""
+    traffic: Traffic | None = None
+    """The experiment that goes on."""
+    challenger: Live | None = None
+    promotion: Promotion | None = None
     known: bool = True
     """False where the registry could not be asked and this is from the last time."""
 
@@ -122,6 +141,9 @@ class Watch:
             last.entry.kind,
             last.entry.sentence,
             tuple(_entry(winner) for winner in found.winners[-ENTRIES:]),
+            state.traffic,
+            _live(found, state.traffic.challenger if state.traffic else None),
+            _promotion(found, state.production),
         )
 
     # What stays on this machine
@@ -139,8 +161,13 @@ class Watch:
         """What was served last; nothing where that is not known."""
         try:
             raw: dict[str, Any] = json.loads((self._folder / "last.json").read_text())
-            live = {k: Live(**raw[k]) if raw[k] else None for k in ("production", "former")}
-            return Wanted(**{**raw, **live, "known": False})
+            live = {
+                k: Live(**raw[k]) if raw.get(k) else None
+                for k in ("production", "former", "challenger")
+            }
+            traffic = Traffic(**raw["traffic"]) if raw.get("traffic") else None
+            known = {"traffic": traffic, "promotion": None, "known": False}
+            return Wanted(**{**raw, **live, **known})
         except (OSError, ValueError, KeyError, TypeError):
             return Wanted(known=False)
 
@@ -216,12 +243,6 @@ class Watch:
         for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-KEPT_MODELS]:
             shutil.rmtree(path, ignore_errors=True)
 
-    # Deciding
-
-    def rollback(self, to: int | None, wish: Wish, params: GateParams) -> Outcome:
-        """Go back, as `understudy rollback` does. Raises UnderstudyError."""
-        return promote.rollback(Store(self._uri), self.model, to=to, wish=wish, params=params)
-
 
 def _entry(winner: Numbered) -> dict[str, Any]:
     entry = winner.entry
@@ -233,6 +254,16 @@ def _entry(winner: Numbered) -> dict[str, Any]:
         "reason": entry.reason,
         "time": entry.time,
     }
+
+
+def _promotion(found: Replay, live: int | None) -> Promotion | None:
+    """That of the live version, unless it came back by a rollback."""
+    moves = (w.entry for w in reversed(found.winners) if w.entry.target is Stage.PRODUCTION)
+    last = next((e for e in moves if e.kind in ("promote", "adopt", "rollback")), None)
+    if last is None or last.kind == "rollback" or last.version != live:
+        return None
+    age = max(time.time() - datetime.fromisoformat(last.time).timestamp(), 0.0)
+    return Promotion(last.version, last.hash, last.time, age)
 
 
 def _live(found: Replay, version: int | None) -> Live | None:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import orjson
 
+from registry.finite import finite
+
 JSON = "application/json"
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 """MLflow's four ways to write rows in JSON; a request has exactly one of them."""
@@ -29,6 +31,7 @@ Form = Literal["dataframe_split", "dataframe_records", "inputs", "instances"]
 
 # An integer that may not fit 64 bits; orjson makes a float of it and Python's parser does not.
 _LONG_INTEGER = re.compile(rb"(?<![.\d])\d{18,}(?![.\deE])")
+_NO_NUMBER = re.compile(rb"NaN|null|Infinity")
 _SCALARS = frozenset({int, float, str, bool, type(None)})
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
@@ -342,6 +345,28 @@ def row(rows: Rows, index: int) -> Rows:
     else:
         data = [rows.data[index]]
     return Rows(rows.kind, rows.form, 1, data, rows.columns)
+
+
+def key(rows: Rows, column: str) -> str:
+    """What stands in a column of the first row, as text; empty where that is no plain cell."""
+    data = rows.data
+    if rows.columns is not None:
+        found = data[0][rows.columns.index(column)] if column in rows.columns else None
+    elif type(data) is dict:
+        found = data.get(column, (None,))[0]
+    else:
+        found = data[0].get(column) if type(data[0]) is dict else None
+    return "" if found is None or type(found) not in _SCALARS else str(found)
+
+
+def strange(answer: bytes) -> bool:
+    """Whether a 200 of the scoring server holds what is missing or no finite number."""
+    if not _NO_NUMBER.search(answer):
+        return False
+    try:
+        return not finite(predictions(answer))
+    except ValueError:
+        return True
 
 
 def close(one: Any, other: Any, tolerance: float = 1e-9) -> bool:

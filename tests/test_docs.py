@@ -13,6 +13,7 @@ import click
 import pytest
 
 from cli.main import main as understudy
+from experiments.rule import Rule
 from pipelines.params import (
     ColumnRule,
     DataParams,
@@ -22,7 +23,7 @@ from pipelines.params import (
     all_params,
 )
 from registry.sections import GateParams, RegistryParams
-from registry.settings import SECTIONS, gate_params, registry_params
+from registry.settings import SECTIONS, check_section, gate_params, load_yaml, registry_params
 from serving.sections import ServeParams
 from tests.conftest import REPOSITORY
 
@@ -37,6 +38,7 @@ KINDS = {
     "registry": RegistryParams,
     "gate": GateParams,
     "serve": ServeParams,
+    "experiment": Rule,
 }
 WORDS = re.compile("flight|carrier|nyc", re.IGNORECASE)
 SHELL = ("|", "||", "&&", ";", ">", ">>", "&")
@@ -80,6 +82,19 @@ def readme() -> str:
     return README.read_text() if README.exists() else ""
 
 
+def commands_below(
+    command: click.Command, parent: click.Context, *names: str
+) -> Iterator[tuple[str, ...]]:
+    """The names of a command and, of a group, of all those below it."""
+    yield names
+    if isinstance(command, click.Group):
+        here = click.Context(command, parent=parent, info_name=names[-1])
+        for name in command.list_commands(here):
+            below = command.get_command(here, name)
+            assert below is not None
+            yield from commands_below(below, here, *names, name)
+
+
 def parse(line: str, *, complete: bool = True) -> None:
     """Resolve the command, its options and, if `complete`, its values; nothing is run."""
     words = shlex.split(line)[1:]
@@ -87,9 +102,15 @@ def parse(line: str, *, complete: bool = True) -> None:
     if not words or words[0].startswith("-"):
         understudy.make_parser(top).parse_args(words)
         return
-    command = understudy.get_command(top, words[0])
-    if command is None:
-        raise click.UsageError(f"no command {words[0]}")
+    group: click.Group = understudy
+    while True:
+        command = group.get_command(top, words[0])
+        if command is None:
+            raise click.UsageError(f"no command {words[0]}")
+        if not isinstance(command, click.Group) or words[1:2] in ([], ["-h"], ["--help"]):
+            break
+        top, group = click.Context(command, parent=top, info_name=words[0]), command
+        words = words[1:]
     if complete and not {"-h", "--help"} & set(words):
         command.make_context(words[0], words[1:], parent=top)
     else:
@@ -139,6 +160,12 @@ def test_examples_of_params_yaml_are_valid(example: str, tmp_path: Path) -> None
     assert gate_params(tmp_path).floor
 
 
+def test_the_example_of_an_experiment_is_valid() -> None:
+    (shown,) = re.findall(r"```\n(experiment:\n.*?)```", PARAMETERS.read_text(), re.DOTALL)
+    rule = check_section("experiment", Rule, load_yaml(shown)["experiment"])
+    assert (rule.metric, rule.steps[0]) == ("brier", 0.05)
+
+
 def test_there_is_an_example_for_several_classes_and_one_for_numbers() -> None:
     shown = "".join(examples())
     assert "problem: multiclass" in shown
@@ -166,18 +193,37 @@ def test_commands_in_the_readme_parse() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", understudy.list_commands(click.Context(understudy, **understudy.context_settings))
+    "names",
+    [
+        names[1:]
+        for names in commands_below(understudy, click.Context(understudy), "understudy")
+        if len(names) > 1
+    ],
+    ids=" ".join,
 )
-def test_the_example_of_every_command_parses(name: str) -> None:
-    command = understudy.get_command(click.Context(understudy, **understudy.context_settings), name)
+def test_the_example_of_every_command_parses(names: tuple[str, ...]) -> None:
+    command: click.Command | None = understudy
+    for name in names:
+        assert isinstance(command, click.Group)
+        command = command.get_command(
+            click.Context(understudy, **understudy.context_settings), name
+        )
     assert command is not None
     example = (command.epilog or "").removeprefix("Example: ")
-    assert example.startswith(f"understudy {name}")
+    assert example.startswith(f"understudy {' '.join(names)}")
     parse(example)
 
 
 @pytest.mark.parametrize(
-    "line", ["understudy promot 2", "understudy promote 2 --too production", "understudy archive"]
+    "line",
+    [
+        "understudy promot 2",
+        "understudy promote 2 --too production",
+        "understudy archive",
+        "understudy traffic blue 2",
+        "understudy traffic ab 2 --steps 5%",
+        "understudy traffic canary 2 --weight much",
+    ],
 )
 def test_what_the_commands_do_not_have_is_noticed(line: str) -> None:
     with pytest.raises(click.UsageError):

@@ -16,17 +16,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from experiments.rule import Rule
 from registry import projection, settings
 from registry import promote as _promote
 from registry import register as _register
 from registry import resolve as _resolve
 from registry import verify as _verify
-from registry.errors import LedgerEmpty, ModelNameRefused, ProjectNotFound, RunNotFound
+from registry.errors import (
+    LedgerEmpty,
+    ModelNameRefused,
+    ParamsInvalid,
+    ProjectNotFound,
+    RuleRefused,
+    RunNotFound,
+)
 from registry.ledger import Numbered
 from registry.projection import Difference
 from registry.promote import Outcome, Say, Wish
@@ -35,6 +43,7 @@ from registry.sections import GateParams, name_problem
 from registry.stages import Stage, parse
 from registry.state import State, state_of
 from registry.store import Shown, Store, connect
+from registry.traffic import Traffic
 from registry.verify import Report
 
 if TYPE_CHECKING:
@@ -44,6 +53,8 @@ if TYPE_CHECKING:
 
 RUN_FILE = Path("artifacts/train/run.json")
 """Where the pipeline notes the run it trained; `register` without a run reads it."""
+SHARES = {"canary": 0.05, "ab": 0.5, "shadow": 1.0}
+"""Share of the traffic that a challenger gets where none is named, by the mode."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +137,12 @@ def promote(
     actor: str | None = None,
     dry_run: bool = False,
     say: Say = lambda _: None,
+    evidence: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Promote a version through the gates; those in `override` may refuse, and that is recorded.
 
-    `say` hears what is under way. Raises GateRefused, IllegalMove, VersionNotFound, UnknownGate,
-    OverrideRefused (without a reason), ApprovalsMissing.
+    `say` hears what is under way; `evidence` is kept with the entry. Raises GateRefused,
+    IllegalMove, VersionNotFound, UnknownGate, OverrideRefused (without a reason), ApprovalsMissing.
     """
     name, wish = _name(model), _wish(reason, actor, dry_run)
     _promote.require_overrides(override, wish)
@@ -145,6 +157,7 @@ def promote(
             folder=folder,
             overrides=override,
             say=say,
+            evidence=evidence,
         )
 
 
@@ -174,6 +187,92 @@ def archive(
     with connect(_root()) as (store, _):
         wish = _wish(reason, actor, dry_run)
         return _promote.archive(store, _name(model), version, wish=wish, params=_gates())
+
+
+def challenge(
+    version: int,
+    *,
+    mode: str = "canary",
+    weight: float | None = None,
+    steps: Sequence[float] = (),
+    rule: Mapping[str, Any] | None = None,
+    override: Sequence[str] = (),
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    dry_run: bool = False,
+    say: Say = lambda _: None,
+) -> Outcome:
+    """Let a version answer (`canary`, `ab`) or see (`shadow`) a share of the champion's traffic.
+
+    `weight` is that share, by default SHARES of the mode; a canary goes through `steps`, from the
+    first on. What ends it is agreed here: `experiment` of params.yaml, changed by `rule`. Raises
+    RuleRefused, WeightRefused, NoChampion, ChallengerIsChampion, ExperimentRunning,
+    VersionArchived, GateRefused, VersionNotFound.
+    """
+    name, wish = _name(model), _wish(reason, actor, dry_run)
+    _promote.require_overrides(override, wish)
+    agreed = _rule(mode, steps, rule or {})
+    if steps and weight is not None and weight != steps[0]:
+        raise RuleRefused([f"the weight is {weight:g} and the first step {steps[0]:g}"])
+    if weight is None:
+        weight = agreed.steps[0] if agreed.steps else SHARES.get(mode, SHARES["canary"])
+    with connect(_root()) as (store, folder):
+        return _promote.challenge(
+            store,
+            name,
+            version,
+            mode=mode,
+            weight=weight,
+            rule=agreed.model_dump(mode="json"),
+            params=_gates(),
+            wish=wish,
+            folder=folder,
+            overrides=override,
+            say=say,
+        )
+
+
+def reweigh(
+    weight: float,
+    *,
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    dry_run: bool = False,
+) -> Outcome:
+    """Give the challenger another share of the traffic. Raises NoExperiment, WeightRefused."""
+    with connect(_root()) as (store, _):
+        wish = _wish(reason, actor, dry_run)
+        return _promote.reweigh(store, _name(model), weight, wish=wish, params=_gates())
+
+
+def stop_traffic(
+    *,
+    verdict: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    reason: str = "",
+    actor: str | None = None,
+    dry_run: bool = False,
+) -> Outcome:
+    """End the experiment: all traffic goes to the champion. Raises NoExperiment.
+
+    `verdict` is what was known of it, as experiments.evidence.Verdict.as_dict makes it; the ledger
+    keeps it.
+    """
+    with connect(_root()) as (store, _):
+        wish = _wish(reason, actor, dry_run)
+        return _promote.stop(store, _name(model), wish=wish, verdict=verdict)
+
+
+def traffic(model: str | None = None) -> Traffic | None:
+    """The experiment that goes on by the ledger, or None. Raises ModelNotFound."""
+    name = _name(model)
+    with connect(_root()) as (store, _):
+        found = projection.read(store, name)
+        if not found.winners:
+            store.shown(name)  # raises ModelNotFound
+        return state_of(found).traffic
 
 
 def approve(
@@ -258,6 +357,23 @@ def _gates() -> GateParams:
     """Section `gate` of the project around; its defaults where there is none."""
     root = _root()
     return settings.gate_params(root) if root else GateParams()
+
+
+def _rule(mode: str, steps: Sequence[float], changed: Mapping[str, Any]) -> Rule:
+    """Section `experiment` of the project around, changed as asked. Raises RuleRefused."""
+    root = _root()
+    rule = settings.read_section(root, "experiment", Rule) if root else Rule()
+    if steps and mode != "canary":
+        raise RuleRefused([f"only a canary has steps, and this is {mode}"])
+    wanted = {**rule.model_dump(), **changed}
+    if steps:
+        wanted["steps"] = tuple(steps)
+    elif mode != "canary":
+        wanted["steps"] = ()
+    try:
+        return settings.check_section("experiment", Rule, wanted)
+    except ParamsInvalid as error:
+        raise RuleRefused(error.problems) from None
 
 
 def repair(*, model: str | None = None, dry_run: bool = False) -> tuple[str, ...]:
@@ -382,9 +498,11 @@ __all__ = [
     "Stage",
     "State",
     "Status",
+    "Traffic",
     "adopt",
     "approve",
     "archive",
+    "challenge",
     "diff",
     "history",
     "lineage",
@@ -393,7 +511,10 @@ __all__ = [
     "repair",
     "reproduce",
     "resolve",
+    "reweigh",
     "rollback",
     "status",
+    "stop_traffic",
+    "traffic",
     "verify",
 ]

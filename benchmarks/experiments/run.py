@@ -48,7 +48,7 @@ def _answers(
     """`count` requests; returns which were the challenger's."""
     arm = drawn.random(count) < weight
     failed = drawn.random(count) < np.where(arm, fails[1], fails[0])
-    took = np.where(failed, math.inf, drawn.gamma(3, 4, count) + slower * arm)
+    took = drawn.gamma(3, 4, count) + slower * arm
     evidence.add_answers(arm, np.full(count, weight), failed, np.zeros(count, bool), took)
     return arm
 

@@ -88,3 +88,21 @@ def registered(shell: Shell, registered_store: Path) -> Shell:
     """`m` with version 1 (good), 2 (better) and 3 (worse), none of them in a stage."""
     shutil.copy2(registered_store, shell.tiny.uri.removeprefix("sqlite:///"))
     return shell
+
+
+@pytest.fixture(scope="session")
+def one_live(registered_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which version 1 is in Production and version 3 is archived."""
+    from registry import promote
+    from registry.promote import Wish
+    from registry.sections import GateParams
+    from registry.stages import Stage
+    from registry.store import Store
+
+    folder = tmp_path_factory.mktemp("live")
+    copy = Path(shutil.copy2(registered_store, folder / "mlflow.db"))
+    store, wish = Store(f"sqlite:///{copy}"), Wish("tester")
+    params = GateParams(skip=("lineage", "serves", "latency"))
+    promote.promote(store, "m", 1, to=Stage.PRODUCTION, params=params, wish=wish, folder=folder)
+    promote.archive(store, "m", 3, wish=wish)
+    return copy

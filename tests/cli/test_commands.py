@@ -38,6 +38,7 @@ NOT_ALL = {
     "reproduce": COMMON - {"--dry-run"},
     "key": {"--json", "--actor"},
     "token": {"--json"},  # of a gateway, not of a model
+    "traffic": set(),  # a group
     "explain": {"--json"},  # an answer knows its model
 }
 
@@ -442,24 +443,6 @@ REFUSALS: Mapping[str, tuple[tuple[str, ...], str]] = {
         "put the long text where it can be linked",
     ),
 }
-
-
-@pytest.fixture(scope="session")
-def one_live(registered_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which version 1 is in Production and version 3 is archived."""
-    from registry import promote
-    from registry.promote import Wish
-    from registry.sections import GateParams
-    from registry.stages import Stage
-    from registry.store import Store
-
-    folder = tmp_path_factory.mktemp("live")
-    copy = Path(shutil.copy2(registered_store, folder / "mlflow.db"))
-    store, wish = Store(f"sqlite:///{copy}"), Wish("tester")
-    params = GateParams(skip=("lineage", "serves", "latency"))
-    promote.promote(store, "m", 1, to=Stage.PRODUCTION, params=params, wish=wish, folder=folder)
-    promote.archive(store, "m", 3, wish=wish)
-    return copy
 
 
 @pytest.mark.parametrize("what", REFUSALS)

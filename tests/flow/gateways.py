@@ -97,6 +97,26 @@ class Registry:
     def rollback(self) -> None:
         promote.rollback(self.store, "m", to=None, wish=WISH)
 
+    def challenge(
+        self, version: int, mode: str = "canary", weight: float = 0.5, **rule: Any
+    ) -> None:
+        promote.challenge(
+            self.store, "m", version, mode=mode, weight=weight, rule=rule, params=OFF, wish=WISH,
+            folder=self._folder(),
+        )  # fmt: skip
+
+    def reweigh(self, weight: float) -> None:
+        promote.reweigh(self.store, "m", weight, wish=WISH)
+
+    def stop_traffic(self) -> None:
+        promote.stop(self.store, "m", wish=WISH)
+
+    def turn(self, version: int, does: str) -> None:
+        """A version does something else from now on."""
+        new = self.root / f"turned-{version}.new"
+        new.write_text(does)
+        new.replace(self.root / f"turned-{version}")
+
     def files(self, version: int) -> Path:
         """Where the artifact of a version lies."""
         return Path(

@@ -1,4 +1,7 @@
-"""A model that echoes its rows, or misbehaves as its version or a row tells it to."""
+"""A model that echoes its rows, or misbehaves as its version or a row tells it to.
+
+A version turns to something else once a file `turned-VERSION` says what.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class Puppet(PythonModel):
         listen_to_moods(Path(self.told["moods"]))
 
     def predict(self, context, model_input):  # noqa: ARG002 - MLflow's signature
-        does = self.told["does"]
+        turned = Path(self.told["moods"]) / f"turned-{self.told['version']}"
+        does = turned.read_text() if turned.exists() else self.told["does"]
+        if does == "die":
+            os._exit(3)
         if does == "fail":
             raise ValueError("this version fails at everything")
         if does == "hang" and "mlflow.pyfunc.scoring_server.app" in sys.modules:
@@ -45,6 +51,8 @@ class Puppet(PythonModel):
                 row["x"] = os.getpid() + 0.5
         if does == "nan":
             return [float("nan")] * len(rows)
+        if does == "number":
+            return [row["x"] for row in rows]
         if does == "other form":
             return [[row["id"], row["x"]] for row in rows]
         if does == "too few":

@@ -326,6 +326,31 @@ def test_promote_roll_back_promote_within_one_look(gateway: Gateway, registry: R
     assert set(traffic.versions) == {2, other}
 
 
+def test_a_version_that_is_rolled_back_while_it_starts_never_answers(
+    gateway: Gateway, registry: Registry
+) -> None:
+    gateway.until_ready(1)
+    late = registry.version()
+    with Traffic(gateway, callers=2) as traffic:
+        registry.promote(late)
+        until(lambda: gateway.status["starting"] == late, 20, gateway)
+        registry.rollback()
+        gateway.until_ready(1)
+        time.sleep(0.3)
+    assert traffic.wrong == []
+    assert set(traffic.versions) == {2}
+    assert all(swap["version"] != late for swap in gateway.status["swaps"])
+
+
+def test_the_light_goes_out_with_the_version_that_stands_by(gateway: Gateway) -> None:
+    gateway.until_ready(1)
+    digest = json.loads((gateway.folder / "serve/m/last.json").read_text())["former"]["digest"]
+    for victim in pids(f"serve/m/models/{digest}"):
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: not gateway.status["rollback_ready"], 2, gateway)
+    gateway.until_ready(1)
+
+
 def test_while_the_registry_is_away_or_older(gateway: Gateway, registry: Registry) -> None:
     gateway.until_live(2)
     aside = registry.database.with_suffix(".aside")

@@ -74,8 +74,10 @@ def writes(gateway: Gateway) -> bool:
 
 def metrics(gateway: Gateway) -> dict[str, int]:
     text = gateway.get("/metrics").body.decode()
-    found = re.findall(r'^understudy_records\{kind="(\w+)"\} ([\d.e+]+)$', text, re.MULTILINE)
-    return {kind: int(float(count)) for kind, count in found}
+    found = re.findall(
+        r'^understudy_records_(?:total\{kind="(\w+)"\}|(queued)) ([\d.e+]+)$', text, re.MULTILINE
+    )
+    return {kind or other: int(float(count)) for kind, other, count in found}
 
 
 def writer(gateway: Gateway) -> int:

@@ -27,7 +27,7 @@ from tests.serving import pages
 from tests.serving.pages import NOW
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil.example/x onerror=x>"
-VOID = {"meta", "link", "path", "circle", "rect"}
+VOID = {"meta", "link", "path", "circle", "rect", "line"}
 
 
 class Seen(HTMLParser):
@@ -134,6 +134,110 @@ def test_a_shadow_is_not_said_to_answer() -> None:
     assert "v5 sees a copy of 50 %" in text
 
 
+# An experiment
+
+
+def without(source: str, start: str, end: str) -> str:
+    """A text without what lies between two others."""
+    before, _, rest = source.partition(start)
+    return before + rest.partition(end)[2]
+
+
+def test_a_model_without_an_experiment_is_shown_as_before() -> None:
+    bare = page.render(pages.status(pages.model()), {}, NOW)
+    none = page.render(pages.status(pages.model(traffic=None, experiment=None)), {}, NOW)
+    assert bare == none
+    assert "experiment" not in without(bare, "<style>", "</style>").lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentences"),
+    [
+        (
+            "canary",
+            [
+                "All is well.",
+                "Canary: v5 beside v4, since 21 Sep 2026, 08:00",
+                "v5 answers 10 % of the requests, v4 the rest.",
+                "Not decided yet It is not decided: the difference of the error loss is",
+                "more labelled requests are likely needed.",
+                "Fails more often: not shown",
+                "Good enough: not shown",
+                "Error loss, v5 minus v4",
+                "labels counted 5,000",
+            ],
+        ),
+        (
+            "asking",
+            [
+                "All is well.",
+                f"flights : {pages.ASKED}.",
+                "v5 is good enough",
+                "Good enough: shown",
+            ],
+        ),
+        (
+            "aborted",
+            [
+                "Last experiment, ended. Canary: v5 beside v4",
+                "v5 answered 5 % of the requests",
+                "v5 is worse The challenger is worse: ",
+                "Fails more often: shown",
+                "of 200",
+                "v5 was taken out of the traffic.",
+            ],
+        ),
+        (
+            "guard",
+            [
+                "One thing needs a look",
+                "The guard of v4 does not go as agreed: v3 does not answer: no process runs.",
+                "v4 is guarded since its promotion: v3 sees a copy of 10 % of the requests, and "
+                "v4 is rolled back to v3 where it is worse.",
+                "copies dropped 3",
+                "Share of failing answers, v4 minus v3",
+            ],
+        ),
+        (
+            "begun",
+            [
+                "v4 answers 100 %",
+                "v5 gets nothing at present",
+                "At present no copies are made.",
+                "Nothing to judge yet",
+                "Nothing was compared yet, so there is no plot.",
+            ],
+        ),
+    ],
+)
+def test_an_experiment_is_told_in_words(name: str, sentences: list[str]) -> None:
+    text = said(shown(name))
+    for sentence in sentences:
+        assert sentence in text
+
+
+def test_what_waits_for_a_person_is_no_problem() -> None:
+    report = pages.better(decided=pages.ASKED)
+    assert page.problems(pages.model(**pages.tried(report))) == []
+    step = "the next step waits for a person (gate.automation): understudy traffic weight 25%"
+    assert "flights : The next step waits for a person" in said(
+        of(**pages.tried(pages.waiting(decided=step)))
+    )
+    done = pages.better(decided=pages.ASKED, ended=True, open=False)
+    assert f"flights : {pages.ASKED}" not in said(of(traffic=None, experiment=done))
+
+
+def test_the_bars_are_as_long_as_the_evidence() -> None:
+    source = page.render(*pages.states()["canary"], NOW)
+    widths = [float(w) for w in re.findall(r'class="meter".*?width:([\d.]+)%', source)]
+    findings = pages.waiting()["verdict"]["findings"]
+    assert len(widths) == len(findings) == 6
+    for width, finding in zip(widths, findings, strict=True):
+        wanted = max(0.0, finding["log_evidence"] / finding["log_needed"])
+        assert width == pytest.approx(100 * wanted, abs=0.06)
+    assert 10 < max(widths) < 100
+
+
 def test_the_ledger_s_last_sentence_stands_in_for_its_entries() -> None:
     assert "v4 to Production by ana: nightly retrain" in said(of(entries=None))
 
@@ -238,6 +342,10 @@ f.onload = () => {
     !e.closest('svg') && e.getBoundingClientRect().right > wide + 0.5)
   o.textContent = JSON.stringify({
     scroll: d.documentElement.scrollWidth, width: wide,
+    cut: [...d.querySelectorAll('.sequence text')].filter(e => {
+      const box = e.getBoundingClientRect(), room = e.closest('.sequence').getBoundingClientRect()
+      return box.left < room.left || box.right > room.right || box.bottom > room.bottom
+    }).map(e => e.textContent),
     out: out.map(e => e.tagName + '.' + e.className),
     height: d.documentElement.scrollHeight,
   })
@@ -308,7 +416,7 @@ def rows(png: bytes) -> int:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")
-@pytest.mark.parametrize("name", ["two", "away"])
+@pytest.mark.parametrize("name", ["two", "away", "canary"])
 def test_a_browser_shows_it_without_a_complaint(name: str, site: str, tmp_path: Path) -> None:
     Pages.asked.clear()
     picture = tmp_path / "page.png"
@@ -329,7 +437,10 @@ def test_what_a_browser_complains_of_would_be_seen(site: str, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")
-@pytest.mark.parametrize(("name", "width"), [("two", 390), ("refused", 320), ("healthy", 1200)])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("two", 390), ("refused", 320), ("healthy", 1200), ("canary", 320), ("asking", 390)],
+)
 def test_nothing_is_wider_than_the_screen(name: str, width: int, site: str, tmp_path: Path) -> None:
     url = f"{site}/frame/{width}/900/{name}"
     done = browse(tmp_path, url, "--dump-dom", "--virtual-time-budget=3000", width=1300)
@@ -339,3 +450,4 @@ def test_nothing_is_wider_than_the_screen(name: str, width: int, site: str, tmp_
     assert measured["width"] == width
     assert measured["scroll"] <= width
     assert measured["out"] == []
+    assert measured["cut"] == []

@@ -149,7 +149,8 @@ RECORDS = st.builds(
     id=TEXT, time=st.floats(allow_nan=False), model=TEXT, version=st.integers(0, 2**62), arm=TEXT,
     key=TEXT, body=st.binary(max_size=300), content_type=TEXT, rows=st.integers(0, 10**6),
     answer=st.binary(max_size=300), milliseconds=st.floats(allow_nan=False),
-    status=st.integers(0, 999),
+    status=st.integers(0, 999), experiment=TEXT, fault=TEXT,
+    weight=st.none() | st.floats(0, 1),
 )  # fmt: skip
 
 
@@ -364,7 +365,7 @@ def test_what_is_put_is_read_back(any_url: str) -> None:
             for n in range(300):
                 recorder.put(record(f"p{n:03}", key=f"k{n}", time=1000.0 + n))
             two = b'{"dataframe_records":[{"a":1},{"a":2}]}'
-            recorder.put(record("q", two, TWO, arm="shadow", time=5000.0))
+            recorder.put(record("q", two, TWO, arm="challenger", time=5000.0))
             recorder.put(record("r", status=502, time=5001.0))
         return recorder
 
@@ -378,7 +379,10 @@ def test_what_is_put_is_read_back(any_url: str) -> None:
     assert (one.features, one.answer, one.milliseconds, one.status) == (
         {"a": 1, "b": 2.5}, 0.25, 2.5, 200,
     )  # fmt: skip
-    assert [p.id for some in log.predictions(Window(arm="shadow")) for p in some] == ["q-0", "q-1"]
+    assert [p.id for some in log.predictions(Window(arm="challenger")) for p in some] == [
+        "q-0",
+        "q-1",
+    ]
     with pytest.raises(PredictionNotFound, match="each has an id of its own: q-0 to q-1"):
         log.one("q")
     with pytest.raises(PredictionNotFound, match="there is no prediction 'nothing' in the log"):
@@ -621,7 +625,7 @@ def test_a_log_of_another_release_is_left_alone(url: str) -> None:
         async with recording(url):
             raise AssertionError("it began")
 
-    with pytest.raises(RecordsRefused, match="is of format 99, and this release knows format 1"):
+    with pytest.raises(RecordsRefused, match="is of format 99, and this release knows format 2"):
         run(act)
     with pytest.raises(LogOfAnotherKind):
         Log(url).one("p")

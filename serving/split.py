@@ -1,0 +1,231 @@
+"""Which version a request is for while an experiment goes on, and what becomes of it there.
+
+A challenger can hurt no caller: what it fails, takes too long for, or answers without a number is
+asked of the champion. In shadow mode it is asked once the caller has the champion's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from experiments.arms import CHALLENGER, CHAMPION, is_challengers
+from registry.traffic import GUARD, SHADOW, Traffic
+from serving import wire
+from serving.batch import Line, Refused, Reply, Request
+from serving.crew import Crew
+
+FAILED, STRANGE = "failed", "strange"
+"""Faults of a version: no answer, or one with what is missing or no finite number."""
+COPIES = 64
+"""Copies of requests that may be on their way at once; of more none is made."""
+SEEN_BITS = 1 << 24
+
+LIVE = "live"
+"""Arm of the live version while it is guarded."""
+
+
+@dataclass(eq=False, slots=True)
+class Draw:
+    """A request in an experiment."""
+
+    challenger: bool
+    """Whether the challenger is to answer."""
+    weight: float
+    """With which that was drawn; NaN where the key was seen before, which is no new draw."""
+    start: float
+    """By time.monotonic()."""
+    copied: bool = False
+    """Whether the other version is to see it."""
+    fault: str = ""
+    told: bool = False
+    """Whether it counts already."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says something new."""
+        return self.weight == self.weight and not self.told
+
+
+Keep = Callable[[Reply | None, str], None]
+"""Takes an answer that nobody was given, None where there was none, and its fault."""
+
+
+class Tally(Protocol):
+    """Who wants to know what became of each request."""
+
+    def answered(self, draw: Draw, milliseconds: float) -> None:
+        """Of canary and A/B; `draw.fault` says what was wrong."""
+
+    def copied(self, own: tuple[str, float], other: tuple[str, float]) -> None:
+        """Of shadow mode: fault and milliseconds of the version that was heard, and of the other.
+
+        Milliseconds are those of a call of its own, NaN where it was joined with others.
+        """
+
+
+class Seen:
+    """Remembers keys in 2 MB, however many there are.
+
+    Now and then a new one is taken for one that was seen (one of 16 once there are a million): it
+    says nothing then, whatever its arm and its outcome are, so nothing is distorted.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(SEEN_BITS // 8)
+
+    def first(self, key: str) -> bool:
+        """Whether a key comes for the first time."""
+        at = hash(key) % SEEN_BITS
+        bit = 1 << (at & 7)
+        if self._bits[at >> 3] & bit:
+            return False
+        self._bits[at >> 3] |= bit
+        return True
+
+
+class Split:
+    """One experiment, or the guard after a promotion, as the requests of a model go through it."""
+
+    def __init__(self, traffic: Traffic, crew: Crew, line: Line, tally: Tally, timeout: float):
+        self.traffic, self.crew, self.line = traffic, crew, line
+        self.seen = Seen()
+        self.flying: set[Draw] = set()
+        """Requests that are not answered yet."""
+        self.dropped = 0
+        """Copies that were not made, because as many were on their way as may."""
+        self._tally, self._timeout = tally, timeout
+        self._copies = 0
+
+    @property
+    def shadows(self) -> bool:
+        """Whether the second version is asked without being heard."""
+        return self.traffic.mode in (SHADOW, GUARD)
+
+    def draw(self, key: str, start: float) -> Draw | None:
+        """Whose a request is; None for one that is no part of the experiment."""
+        traffic = self.traffic
+        weight = traffic.weight
+        if key:
+            drawn = is_challengers(traffic.experiment, key, weight)
+            says = weight if self.seen.first(key) else float("nan")
+        else:
+            drawn, says = random.random() < weight, weight  # noqa: S311 - nobody gains by guessing
+        if self.shadows:
+            return Draw(challenger=False, weight=says, start=start, copied=True) if drawn else None
+        found = Draw(drawn, says, start)
+        self.flying.add(found)
+        return found
+
+    def arm(self, draw: Draw) -> str:
+        """Its name in the prediction log."""
+        if self.traffic.mode == GUARD:
+            return LIVE
+        return CHALLENGER if draw.challenger else CHAMPION
+
+    def over(self, draw: Draw) -> None:
+        """A request has its answer, or nobody waits for it any more."""
+        if draw not in self.flying:
+            return
+        self.flying.discard(draw)
+        if draw.counts:
+            draw.told = True
+            took = (time.monotonic() - draw.start) * 1000
+            self._tally.answered(draw, took)
+
+    async def ask(self, draw: Draw, request: Request) -> Reply | None:
+        """The challenger's answer; None where the champion is to be asked, `draw.fault` says why.
+
+        Where the experiment ends meanwhile it is the champion's answer.
+        """
+        if not self.line.has_room(len(request.body), time.monotonic()):
+            draw.fault = FAILED
+            return None
+        self.line.put(request)
+        try:
+            reply = await request.reply
+        except Refused:
+            draw.fault = FAILED
+            return None
+        if reply.version != self.traffic.challenger:
+            draw.told, draw.weight = True, float("nan")  # it was called back
+            return reply
+        if reply.status != 200:
+            draw.fault = FAILED
+        elif wire.strange(reply.body):
+            draw.fault = STRANGE
+        return None if draw.fault else reply
+
+    def copy(self, draw: Draw, request: Request, reply: Reply | None, keep: Keep) -> None:
+        """Ask the version that is not heard, too; what comes of it goes to `keep`.
+
+        `reply` is the one that was given, None where there was none.
+        """
+        size = len(request.body)
+        if self._copies >= COPIES or not self.line.has_room(size, time.monotonic()):
+            self.dropped += 1
+            return
+        self._copies += 1
+        end = time.monotonic() + self._timeout
+        second = Request(
+            request.body,
+            request.content_type,
+            request.rows,
+            end,
+            asyncio.get_running_loop().create_future(),
+        )
+        second.reply.add_done_callback(lambda done: self._copied(draw, reply, done, keep))
+        self.line.put(second)
+
+    def _copied(
+        self,
+        draw: Draw,
+        reply: Reply | None,
+        done: asyncio.Future[Reply],
+        keep: Keep,
+    ) -> None:
+        self._copies -= 1
+        if done.cancelled():
+            return
+        fault, took = FAILED, float("nan")
+        other = None
+        if done.exception() is None:
+            other = done.result()
+            if other.version != self.crew.version:
+                return  # the experiment is over
+            if other.status == 200:
+                fault = STRANGE if wire.strange(other.body) else ""
+                took = _alone(other)
+            elif reply is not None and refused(reply.status) and refused(other.status):
+                fault = ""  # what no version accepts is the caller's
+            if reply is not None and refused(reply.status) and other.status == 200:
+                draw.fault = FAILED
+        keep(other, fault)
+        if draw.counts:
+            draw.told = True
+            self._tally.copied((draw.fault, _alone(reply)), (fault, took))
+
+
+def fault_of(reply: Reply) -> str:
+    """What is wrong with a version's answer; what it does not accept is the caller's fault."""
+    if reply.status >= 500:
+        return FAILED
+    return STRANGE if reply.status == 200 and wire.strange(reply.body) else ""
+
+
+def refused(status: int) -> bool:
+    """Whether a version says that it does not accept a request."""
+    return 400 <= status < 500
+
+
+def _alone(reply: Reply | None) -> float:
+    """Milliseconds of a call that was this request's only; NaN for others.
+
+    A joined call takes longer, and one of the two versions has more to join.
+    """
+    own = reply is not None and reply.batch == 1 and reply.status == 200
+    return reply.seconds * 1000 if reply is not None and own else float("nan")

@@ -1,0 +1,145 @@
+"""What the prediction log knows of an experiment, in each kind of database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from serving import record_store, record_tables, record_units
+from serving.errors import LogOfAnotherKind
+from serving.feedback import Item
+from serving.frames import Record
+from serving.records import Log, Window
+from serving.unpack import unpack
+from tests.flow.servers import NotThere, postgres
+
+BODY = b'{"dataframe_split":{"columns":["a"],"data":[[1]]}}'
+TWO = b'{"dataframe_split":{"columns":["a"],"data":[[1],[2]]}}'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(postgres())
+        except NotThere as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """Of an empty log."""
+    file = f"sqlite:///{tmp_path}/p.db"
+    url = file if request.param == "sqlite" else request.getfixturevalue("server")
+    found = record_tables.engine(url)
+    with found.begin() as connection:
+        for table in ("predictions", "labels", "log_about"):
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+    record_tables.create(found)
+    yield found
+    found.dispose()
+
+
+def log(engine: sa.Engine) -> Log:
+    return Log(engine.url.render_as_string(hide_password=False))
+
+
+def put(engine: sa.Engine, name: str, time: float, arm: str, **more: Any) -> None:
+    facts: dict[str, Any] = {
+        "version": 1, "key": "", "body": BODY, "rows": 1, "answer": b'{"predictions":[0.5]}',
+        "milliseconds": 2.0, "status": 200, "experiment": "x", "weight": 0.5,
+        "content_type": "application/json",
+    }  # fmt: skip
+    record = Record(id=name, time=time, model="m", arm=arm, **{**facts, **more})
+    with engine.begin() as connection:
+        record_store.insert(connection, record_store.values(record, unpack(record)))
+
+
+def label(engine: sa.Engine, *items: Item, now: float = 1000.0) -> list[str]:
+    with engine.begin() as connection:
+        return [a.result for a in record_store.label(connection, items, now=now, days=60)]
+
+
+def units(engine: sa.Engine, until: float = 1e9) -> list[record_units.Unit]:
+    return [u for some in record_units.units(log(engine), "x", until) for u in some]
+
+
+def test_units_come_by_their_time_and_only_those_that_were_drawn(engine: sa.Engine) -> None:
+    put(engine, "b", 2.0, "challenger", key="k", fault="failed")
+    put(engine, "a", 1.0, "champion", weight=0.25)
+    put(engine, "again", 3.0, "challenger", key="k", weight=None)  # a key that was seen before
+    put(engine, "bad", 4.0, "champion", status=502, body=b"", answer=b"")
+    put(engine, "other", 5.0, "champion", experiment="y")
+    put(engine, "none", 5.0, "", experiment="", weight=None)
+    put(engine, "late", 9.0, "champion")
+    found = units(engine, until=9.0)
+    assert [(u.id, u.arm, u.weight, u.fault, u.status, u.key) for u in found] == [
+        ("a", "champion", 0.25, "", 200, ""),
+        ("b", "challenger", 0.5, "failed", 200, "k"),
+        ("bad", "champion", 0.5, "", 502, ""),
+    ]
+    assert {u.other_fault for u in found} == {None}
+
+
+def test_of_several_rows_the_first_stands_for_the_draw(engine: sa.Engine) -> None:
+    put(engine, "q", 1.0, "champion", body=TWO, rows=2, answer=b'{"predictions":[1,2]}')
+    assert [u.id for u in units(engine)] == ["q-0"]
+    assert label(engine, Item(3, "q-1"), Item(1, "q-0")) == ["stored", "stored"]
+    assert [u.id for u in record_units.labelled(log(engine), "x", 0)] == ["q-0"]
+
+
+def test_units_are_read_in_pieces(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_units, "CHUNK", 3)
+    for n in range(8):
+        put(engine, f"p{n}", 1.0 + n // 4, "champion")  # several at the same time
+    assert [u.id for u in units(engine)] == [f"p{n}" for n in range(8)]
+
+
+def test_shadows_stand_beside_what_was_answered_and_take_no_label(engine: sa.Engine) -> None:
+    put(engine, "p", 1.0, "champion", key="k")
+    put(engine, "sp", 1.5, "shadow", key="k", version=2, weight=None, body=b"",
+        answer=b'{"predictions":[0.75]}')  # fmt: skip
+    put(engine, "q", 2.0, "champion")
+    put(engine, "sq", 2.5, "shadow", weight=None, fault="failed", status=502, body=b"", answer=b"")
+    assert [(u.id, u.other_fault, u.other_status) for u in units(engine)] == [
+        ("p", "", 200), ("q", "failed", 502),
+    ]  # fmt: skip
+    # The key means what the caller was given; a shadow has no label of its own.
+    assert label(engine, Item(1, key="k"), Item(1, "sp")) == ["stored", "unknown"]
+    (found,) = record_units.labelled(log(engine), "x", 0)
+    assert (found.id, found.answer, found.other, found.label) == ("p", 0.5, 0.75, 1)
+    assert (found.fault, found.other_fault) == ("", "")
+    # Who reads predictions is not given what nobody was given.
+    assert [p.id for some in log(engine).predictions(Window()) for p in some] == ["p", "q"]
+    assert log(engine).one("sp").arm == "shadow"
+
+
+def test_the_first_label_of_a_unit_counts(engine: sa.Engine) -> None:
+    put(engine, "p", 1.0, "champion")
+    put(engine, "q", 1.0, "challenger", weight=None)
+    assert label(engine, Item(0, "p"), Item(1, "q")) == ["stored", "stored"]
+    (first,) = record_units.labelled(log(engine), "x", 0)
+    assert label(engine, Item(1, "p")) == ["replaced"]
+    assert [u.label for u in record_units.labelled(log(engine), "x", 0)] == [0]
+    assert record_units.labelled(log(engine), "x", first.number) == []
+
+
+def test_a_log_of_the_first_format_is_brought_up_and_keeps_what_it_has(engine: sa.Engine) -> None:
+    put(engine, "p", 1.0, "", experiment="", weight=None)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX predictions_experiment")
+        for column in ("experiment", "weight", "fault"):
+            connection.exec_driver_sql(f"ALTER TABLE predictions DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE log_about SET value = '1' WHERE name = 'format'")
+    with pytest.raises(LogOfAnotherKind, match="`understudy serve` brings an older one up to it"):
+        log(engine).one("p")
+    record_tables.create(engine)
+    record_tables.create(engine)
+    assert log(engine).one("p").experiment == ""
+    put(engine, "q", 2.0, "champion")
+    assert [u.id for u in units(engine)] == ["q"]
