@@ -216,6 +216,7 @@ class Evidence:
             ),
             Finding("latency", self.slow.evidence, worse, self._slow_sentence()),
         ]
+        findings = [finding for finding in findings if finding.name in rule.guards]
         interval = self._interval(decisive) if decisive.count else None
         what = "failing answers" if rule.metric == "none" else f"the {rule.metric} loss"
         about = f"the difference of {what} is {_shown(decisive, interval)}"

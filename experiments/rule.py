@@ -10,8 +10,10 @@ from registry.sections import Section
 
 Mode = Literal["canary", "ab", "shadow"]
 Metric = Literal["none", "error", "brier", "absolute"]
-GUARDS = ("errors", "answers", "latency")
-"""What may end an experiment before any label is there."""
+Proxy = Literal["errors", "answers", "latency"]
+GUARDS: tuple[Proxy, ...] = ("errors", "answers", "latency")
+"""What may end an experiment before any label is there: failing answers, answers with missing or
+infinite numbers, slow ones."""
 MISMATCH = 0.001
 """Level of the test whether units went to the arms as the weights say."""
 
@@ -35,6 +37,8 @@ class Rule(Section):
     """Units of the challenger (labelled ones where labels decide) before it is promoted."""
     wait_days: float = Field(default=30.0, gt=0, allow_inf_nan=False, strict=False)
     """After so long without a verdict the experiment ends and the champion stays."""
+    guards: tuple[Proxy, ...] = GUARDS
+    """Which of GUARDS may."""
     slower: float = Field(default=1.25, ge=1, allow_inf_nan=False, strict=False)
     """An answer is slow above so many times the champion's 90 % quantile, ..."""
     slower_ms: float = Field(default=10.0, ge=0, allow_inf_nan=False, strict=False)

@@ -155,11 +155,18 @@ class Gateway:
     uri = ""
     """Where it finds the registry, unless it is where the tests do."""
 
-    def __init__(self, registry: Registry, env: Mapping[str, str], **serve: Any) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        env: Mapping[str, str],
+        gate: Mapping[str, Any] | None = None,
+        **serve: Any,
+    ) -> None:
         self.registry, self._env = registry, dict(env)
         params = {
             "registry": {"model": "m"},
             "serve": {"port": 0, "poll": 0.2, "rehearse": 1, **serve},
+            "gate": dict(gate or {}),
         }
         (registry.root / "params.yaml").write_text(yaml.safe_dump(params))
         self.folder = registry.root / ".understudy"
@@ -377,9 +384,14 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def running(registry: Registry, env: Mapping[str, str], **serve: Any) -> Iterator[Gateway]:
+def running(
+    registry: Registry,
+    env: Mapping[str, str],
+    gate: Mapping[str, Any] | None = None,
+    **serve: Any,
+) -> Iterator[Gateway]:
     """A gateway for a block; none of its processes is left afterwards."""
-    gateway = Gateway(registry, env, **serve)
+    gateway = Gateway(registry, env, gate, **serve)
     with ending(gateway):
         gateway.start()
         yield gateway

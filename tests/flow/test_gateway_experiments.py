@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from experiments.arms import is_challengers
-from registry import promote
+from registry import promote, verify
 from registry.ledger import Entry
 from registry.projection import read
+from registry.sections import GATES
 from tests.flow.gateways import WISH, Gateway, Registry, Traffic, running, until
 
 pytestmark = pytest.mark.flow
@@ -271,3 +272,28 @@ def test_a_former_version_that_is_archived_does_not_stand_by(gateway: Gateway) -
     gateway.until_ready(1)
     promote.archive(registry.store, "m", 1, wish=WISH)
     gateway.until_ready(None)
+
+
+def test_a_program_that_may_goes_through_the_steps_and_promotes_with_its_evidence(
+    migrated: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path / "project", migrated)
+    registry.promote(registry.version())
+    gate = {"automation": "production", "skip": list(GATES)}
+    with running(registry, environment, gate, timeout=8, guard_minutes=0) as gateway:
+        challenger = begin(gateway, weight=0.25, steps=[0.25, 0.5], step_units=15, **QUICK)
+        with Traffic(gateway, callers=4) as traffic:
+            gateway.until_live(challenger, 60)
+            time.sleep(0.3)
+        assert {status for _, _, status, _ in traffic.answers} == {200}
+        assert not traffic.wrong
+        entries = [w.entry for w in read(registry.store, "m").winners[-2:]]
+        assert [(e.kind, e.actor, e.version) for e in entries] == [
+            ("weight", "auto:guard", challenger), ("promote", "auto:guard", challenger),
+        ]  # fmt: skip
+        assert entries[0].evidence["weight"] == 0.5
+        assert entries[1].evidence["experiment"]["decision"] == "promote"
+        assert entries[1].evidence["gate"]
+        (tmp_path / "verify").mkdir()
+        found = verify.verify(registry.store, "m", keys={}, folder=tmp_path / "verify")
+        assert found.sound

@@ -1,0 +1,324 @@
+"""The split of requests and the guard that collects what becomes of them, without any process."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.arms import is_challengers
+from registry.traffic import GUARD, Traffic
+from serving import wire
+from serving.batch import Limits, Line, Refused, Reply, Request, Told
+from serving.guard import Guard
+from serving.split import COPIES, FAILED, STRANGE, Draw, Seen, Split, fault_of
+
+GOOD, EMPTY = b'{"predictions":[0.5]}', b'{"predictions":[null]}'
+
+
+def traffic(mode: str = "canary", weight: float = 0.5, **rule: Any) -> Traffic:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Traffic(1, 2, mode, weight, "x", now, rule)
+
+
+def line() -> Line:
+    return Line(Limits(), Told(lambda *_: None, lambda *_: None))
+
+
+class Crew:
+    """The challenger, which nobody starts here."""
+
+    version = 2
+
+
+def split(found: Traffic, tally: Any = None) -> Split:
+    return Split(found, cast(Any, Crew()), line(), tally or Guard(found, None), 10.0)
+
+
+def run(act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(act())
+
+
+def request() -> Request:
+    end, reply = time.monotonic() + 10, asyncio.get_running_loop().create_future()
+    return Request(b"{}", wire.JSON, None, end, reply)
+
+
+def reply(version: int, body: bytes = GOOD, status: int = 200, batch: int = 1) -> Reply:
+    return Reply(status, wire.JSON, body, version, batch, 0.004)
+
+
+# Drawing
+
+
+@given(st.text(min_size=1), st.floats(0.01, 1))
+def test_a_keys_first_request_is_a_draw_and_no_other(key: str, weight: float) -> None:
+    found = split(traffic(weight=weight))
+    first, again = found.draw(key, 0.0), found.draw(key, 0.0)
+    assert first is not None
+    assert again is not None
+    assert first.challenger == again.challenger == is_challengers("x", key, weight)
+    assert (first.weight, first.counts) == (weight, True)
+    assert math.isnan(again.weight)
+    assert not again.counts
+
+
+def test_requests_without_a_key_are_drawn_one_by_one() -> None:
+    found = split(traffic(weight=0.25))
+    drawn = [found.draw("", 0.0) for _ in range(4000)]
+    assert all(draw is not None and draw.counts for draw in drawn)
+    assert 850 < sum(draw is not None and draw.challenger for draw in drawn) < 1150
+
+
+@pytest.mark.parametrize("mode", ["shadow", GUARD])
+def test_in_shadow_mode_the_other_version_sees_a_share_and_answers_none(mode: str) -> None:
+    found = split(traffic(mode, weight=0.25))
+    drawn = [found.draw(str(n), 0.0) for n in range(4000)]
+    part = [draw for draw in drawn if draw is not None]
+    assert 850 < len(part) < 1150
+    assert all(draw.copied and not draw.challenger for draw in part)
+    assert not found.flying
+
+
+def test_few_of_a_million_keys_are_taken_for_others() -> None:
+    seen = Seen()
+    new = sum(seen.first(f"key {n}") for n in range(200_000))
+    assert new > 200_000 * 0.98
+    assert not any(seen.first(f"key {n}") for n in range(0, 200_000, 100))
+
+
+# Asking
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (reply(2, status=500), FAILED),
+        (reply(2, status=400), FAILED),
+        (reply(2, EMPTY), STRANGE),
+        (reply(2, b"{no json with a null"), STRANGE),
+        (Refused(504, "DEADLINE_EXCEEDED", "late"), FAILED),
+    ],
+)
+def test_what_the_challenger_fails_is_left_to_the_champion(said: Any, fault: str) -> None:
+    async def act() -> None:
+        found = split(traffic())
+        draw, asked = Draw(True, 0.5, 0.0), request()
+        if isinstance(said, Refused):
+            asked.reply.set_exception(said)
+        else:
+            asked.reply.set_result(said)
+        assert await found.ask(draw, asked) is None
+        assert draw.fault == fault
+
+    run(act)
+
+
+def test_an_answer_that_was_called_back_says_nothing_of_the_challenger() -> None:
+    async def act() -> None:
+        found = split(traffic())
+        draw, asked = Draw(True, 0.5, 0.0), request()
+        asked.reply.set_result(reply(1))
+        got = await found.ask(draw, asked)
+        assert (got and got.version, draw.fault, draw.counts) == (1, "", False)
+
+    run(act)
+
+
+def test_a_full_line_of_the_challenger_is_its_failure_and_no_wait() -> None:
+    async def act() -> None:
+        found = split(traffic())
+        found.line = Line(Limits(requests=0), Told(lambda *_: None, lambda *_: None))
+        draw = Draw(True, 0.5, 0.0)
+        assert await found.ask(draw, request()) is None
+        assert draw.fault == FAILED
+
+    run(act)
+
+
+def test_no_more_copies_are_on_their_way_than_may() -> None:
+    async def act() -> None:
+        found = split(traffic("shadow", 1.0))
+        for _ in range(COPIES + 5):
+            draw = found.draw("", 0.0)
+            assert draw is not None
+            found.copy(draw, request(), reply(1), lambda *_: None)
+        assert (found.line.waiting, found.dropped) == (COPIES, 5)
+        found.line.dismiss(line())
+        await asyncio.sleep(0)
+        assert found.line.waiting == 0
+
+    run(act)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "faults"),
+    [
+        (reply(1), reply(2), ("", "")),
+        (reply(1), reply(2, EMPTY), ("", STRANGE)),
+        (reply(1), reply(2, status=400), ("", FAILED)),
+        (reply(1, status=400), reply(2, status=400), ("", "")),
+        (reply(1, status=400), reply(2), (FAILED, "")),
+        (None, reply(2), (FAILED, "")),
+        (reply(1), Refused(502, "MODEL_PROCESS_ENDED", "ended"), ("", FAILED)),
+    ],
+)
+def test_both_answers_of_a_copied_request_are_judged(
+    own: Reply | None, other: Any, faults: tuple[str, str]
+) -> None:
+    class Tally:
+        found: tuple[tuple[str, float], tuple[str, float]] | None = None
+
+        def copied(self, one: tuple[str, float], two: tuple[str, float]) -> None:
+            self.found = (one, two)
+
+    async def act() -> None:
+        tally, kept = Tally(), []
+        found = split(traffic("shadow", 1.0), tally)
+        draw = found.draw("k", 0.0)
+        assert draw is not None
+        draw.fault = FAILED if own is None else fault_of(own)
+        found.copy(draw, request(), own, lambda *what: kept.append(what))
+        ((queue,)) = list(found.line._waiting.values())
+        if isinstance(other, Refused):
+            queue[0].reply.set_exception(other)
+        else:
+            queue[0].reply.set_result(other)
+        await asyncio.sleep(0)
+        assert tally.found is not None
+        assert (tally.found[0][0], tally.found[1][0]) == faults
+        assert [fault for _, fault in kept] == [faults[1]]
+
+    run(act)
+
+
+# What it says
+
+
+def test_a_joined_call_is_no_measure_of_latency() -> None:
+    async def act() -> None:
+        found = traffic("shadow", 1.0)
+        guard = Guard(found, None)
+        shadow = split(found, guard)
+        for batch in (1, 3):
+            draw = shadow.draw("", 0.0)
+            assert draw is not None
+            shadow.copy(draw, request(), reply(1, batch=batch), lambda *_: None)
+        for queue in list(shadow.line._waiting.values()):
+            queue[0].reply.set_result(reply(2))
+        await asyncio.sleep(0)
+        took = [(own[1], other[1]) for own, other in guard._pairs]
+        assert took[0] == pytest.approx((4.0, 4.0))
+        assert math.isnan(took[1][0])
+
+    run(act)
+
+
+def test_after_a_promotion_it_is_the_live_version_that_is_on_trial() -> None:
+    async def act() -> None:
+        guard = Guard(replace(traffic(GUARD, 1.0), champion=1, challenger=2), None)
+        for _ in range(30):
+            guard.copied((FAILED, math.nan), ("", math.nan))  # the live one fails
+        verdict = await guard.look(set())
+        assert verdict.decision == "abort"
+        assert "it was the challenger's at 30" in verdict.reason
+
+    run(act)
+
+
+def test_who_waits_for_too_long_counts_as_slow_before_there_is_an_answer() -> None:
+    async def act() -> None:
+        guard = Guard(traffic(), None)
+        for _ in range(60):
+            guard.answered(Draw(False, 0.5, 0.0), 5.0)
+            guard.answered(Draw(True, 0.5, 0.0), 5.0)
+        await guard.look(set())
+        for _ in range(30):
+            guard.answered(Draw(False, 0.5, 0.0), 5.0)
+        hanging = {Draw(True, 0.5, time.monotonic() - 3) for _ in range(30)}
+        verdict = await guard.look(hanging)
+        assert [f.name for f in verdict.findings if f.found] == ["latency"]
+        assert all(draw.told for draw in hanging)  # and not again once they are answered
+        before = list(guard.evidence.units)
+        await guard.look(hanging)
+        assert guard.evidence.units == before
+
+    run(act)
+
+
+def at(moment: datetime, **rule: Any) -> Guard:
+    return Guard(replace(traffic(**rule), began=moment.isoformat()), None)
+
+
+def test_clocks_that_jump_end_no_experiment_early() -> None:
+    now = datetime.now(UTC)
+    assert at(now + timedelta(days=400)).judge().decision == "wait"  # it begins in the future
+    assert Guard(replace(traffic(), began="no time at all"), None).judge().decision == "wait"
+    # Once begun, the clock on the wall is not asked again.
+    guard = at(now - timedelta(days=29), wait_days=30)
+    assert guard.judge().decision == "wait"
+    assert at(now - timedelta(days=31), wait_days=30).judge().reason == (
+        "no verdict within 30 days; the champion stays"
+    )
+
+
+def test_a_rule_that_is_not_understood_is_told_of() -> None:
+    guard = Guard(traffic(metric="of a later release"), None)
+    assert guard.report(dropped=0, is_open=True, ended=False)["problem"] == (
+        "this release does not understand the rule of the experiment; its own holds"
+    )
+    assert guard.rule.metric == "none"
+
+
+def test_where_no_log_is_kept_no_labels_can_come() -> None:
+    assert Guard(traffic(metric="error"), None).problem == (
+        "no labels can come, for serve.records is off"
+    )
+
+
+def test_only_the_guards_that_were_agreed_end_an_experiment() -> None:
+    async def act() -> None:
+        for guards, decision in ((["errors"], "abort"), (["latency"], "wait")):
+            guard = Guard(traffic(guards=guards), None)
+            for _ in range(40):
+                guard.answered(Draw(False, 0.5, 0.0), 5.0)
+                guard.answered(Draw(True, 0.5, 0.0, fault=FAILED), 5.0)
+            assert (await guard.look(set())).decision == decision
+
+    run(act)
+
+
+def test_the_key_of_a_request_is_found_in_each_form() -> None:
+    for body in (
+        b'{"dataframe_split":{"columns":["a","id"],"data":[[1,"k7"],[2,"k8"]]}}',
+        b'{"dataframe_records":[{"a":1,"id":"k7"},{"a":2,"id":"k8"}]}',
+        b'{"instances":[{"a":1,"id":"k7"}]}',
+        b'{"inputs":{"a":[1],"id":["k7"]}}',
+    ):
+        rows = wire.read(body)
+        assert rows is not None
+        assert (wire.key(rows, "id"), wire.key(rows, "none")) == ("k7", "")
+        assert wire.key(rows, "a") == "1"
+    arrays = wire.read(b'{"instances":[[1,2],[3,4]]}')
+    assert arrays is not None
+    assert wire.key(arrays, "id") == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "strange"),
+    [
+        (GOOD, False), (EMPTY, True), (b'{"predictions":[NaN]}', True),
+        (b'{"predictions":[{"p":-Infinity}]}', True), (b'{"predictions":["null and NaN"]}', False),
+        (b'{"predictions":["n', False),
+    ],
+)  # fmt: skip
+def test_answers_without_a_number_are_noticed(body: bytes, strange: bool) -> None:
+    assert wire.strange(body) == strange
