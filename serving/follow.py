@@ -253,11 +253,7 @@ class Follower:
         if challenger is not None:
             self._flip(challenger)
         if self.live is not None and self.live.version == production.version:
-            if (
-                self.facts.problem
-                and not self._busy
-                and self._is_there((production, wanted.former))
-            ):
+            if not self._busy and self._is_there((production, wanted.former)):
                 self.facts.problem = ""
         elif (
             self.understudy is not None
@@ -314,7 +310,8 @@ class Follower:
         except Exception as error:  # whatever it is, the old version goes on, and it is shown
             self._refuse(f"it failed in a way nobody thought of ({type(error).__name__}: {error})")
         finally:
-            self.facts.bringing = self._coming = None
+            if self._work is asyncio.current_task():  # else another one is at it already
+                self.facts.bringing = self._coming = None
 
     def _is_live(self, wanted: Live) -> bool:
         return self.live is not None and self.live.version == wanted.version
@@ -328,11 +325,12 @@ class Follower:
                 self._flip(crew)
                 return
         elif former is not None and former.version == crew.version:
-            await self._dismiss_understudy()
-            self.understudy = crew
+            before, self.understudy, self.facts.rehearsal = self.understudy, crew, None
+            if before is not None:
+                await asyncio.shield(before.stop())
             await self._rehearse(crew)
             return
-        await crew.stop()
+        await asyncio.shield(crew.stop())
 
     def _refuse(self, why: str) -> None:
         self._failed_at = time.monotonic()

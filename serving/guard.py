@@ -242,6 +242,7 @@ class Guard:
             "began": traffic.began,
             "metric": self.rule.metric,
             "alpha": self.rule.alpha,
+            "level": round(2 * self.rule.decisive_level, 6),
             "margin": evidence.margin,
             "minimum": self.rule.minimum,
             "units": list(evidence.units),

@@ -42,7 +42,8 @@ START_WITHIN = 10.0
 """Seconds to wait for a writer at the start; later its absence is a problem like others."""
 LINE = 16_000_000
 """Bytes that one line of the writer may have: answers to many labels."""
-LAUNCH = (sys.executable, "-m", "serving.record_writer")
+LAUNCH = (sys.executable, "-P", "-m", "serving.record_writer")
+"""Not from the folder it is started in, which may have a `serving` of its own."""
 
 Say = Callable[[str, Mapping[str, object]], None]
 

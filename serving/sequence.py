@@ -91,7 +91,7 @@ def what(report: Report) -> str:
 
 def confidence(report: Report) -> str:
     """How sure the interval is."""
-    return words.percent(1 - (number(report.get("alpha")) or 0.05))
+    return words.percent(1 - (number(report.get("level")) or 0.05))
 
 
 def in_words(report: Report, path: Sequence[Point]) -> str:

@@ -117,6 +117,7 @@ EXPERIMENT: Schema = {
             "began": TEXT,
             "metric": {"enum": ["none", "error", "brier", "absolute"]},
             "alpha": NUMBER,
+            "level": NUMBER,
             "margin": NUMBER,
             "minimum": COUNT,
             "units": {

@@ -147,6 +147,7 @@ def experiment(
         "began": "2026-09-21T08:00:00+00:00",
         "metric": rule.metric,
         "alpha": rule.alpha,
+        "level": 2 * rule.decisive_level,
         "margin": evidence.margin,
         "minimum": rule.minimum,
         "units": list(evidence.units),

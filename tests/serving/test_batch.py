@@ -59,6 +59,14 @@ class Puppet:
         return echo(sent)
 
 
+class Hanging(Puppet):
+    """One that takes a request and keeps it."""
+
+    async def ask(self, sent: bytes, content_type: str, seconds: float) -> Answer:
+        await asyncio.sleep(60)
+        return await super().ask(sent, content_type, seconds)
+
+
 class Bench:
     """A line whose broken processes are replaced at once."""
 
@@ -189,16 +197,9 @@ def test_waiting_has_an_end_in_number_bytes_and_time() -> None:
 def test_a_flip_takes_those_who_wait_along_and_calls_back_what_is_late() -> None:
     async def play() -> None:
         bench = Bench(lambda: "echo")
-        hanging = Puppet()
-
-        async def never(*_: Any) -> Answer:
-            await asyncio.sleep(60)
-            return echo(body(0))
-
-        hanging.ask = never  # type: ignore[method-assign]
         old = Pool(7)
         bench.line.flip(old)
-        bench.line.offer(old, cast(Served, hanging))
+        bench.line.offer(old, cast(Served, Hanging()))
         asked = bench.put(body(1))
         await asyncio.sleep(0.01)
         waits = bench.put(body(2))
@@ -207,6 +208,44 @@ def test_a_flip_takes_those_who_wait_along_and_calls_back_what_is_late() -> None
         await bench.line.drain(old, 0.05)
         reply = await asyncio.wait_for(asked.reply, 5)
         assert (reply.version, orjson.loads(reply.body)) == (1, {"predictions": [1]})
+
+    asyncio.run(play())
+
+
+def test_a_line_that_ends_hands_over_who_waits_and_who_is_called_back() -> None:
+    async def play() -> None:
+        challenger, champion = Bench(lambda: "echo", 0), Bench(lambda: "echo")
+        challenger.line.offer(challenger.pool, cast(Served, Hanging()))
+        asked = [challenger.put(body(n)) for n in (1, 2, 3)]
+        await asyncio.sleep(0.01)
+        late = challenger.put(body(4, do="wait"))
+        challenger.line.hand_over(champion.line)
+        assert await outcome(late) == [4]  # at once, whatever its former process does
+        assert not any(request.reply.done() for request in asked)
+        await champion.line.drain(challenger.pool, 0)
+        assert [await outcome(request) for request in asked] == [[1], [2], [3]]
+        assert challenger.line.waiting == 0
+        # Whoever still knows the former line is answered, and its processes serve the heir.
+        champion.line.flip(challenger.pool)
+        assert await outcome(challenger.put(body(5))) == [5]
+
+    asyncio.run(play())
+
+
+def test_a_line_that_is_dismissed_asks_nobody_for_those_who_waited() -> None:
+    async def play() -> None:
+        unheard, main = Bench(lambda: "echo", 0), Bench(lambda: "echo")
+        unheard.line.offer(unheard.pool, cast(Served, Hanging()))
+        asked = unheard.put(body(1))
+        await asyncio.sleep(0.01)
+        waiting = unheard.put(body(2, do="wait"))
+        unheard.line.dismiss(main.line)
+        assert waiting.reply.cancelled()
+        await main.line.drain(unheard.pool, 0)
+        await asyncio.sleep(0.01)
+        assert asked.reply.cancelled()
+        assert main.puppets[0].calls == []
+        assert (unheard.line.waiting, main.line.waiting) == (0, 0)
 
     asyncio.run(play())
 

@@ -136,7 +136,7 @@ def test_in_words_it_says_what_is_seen() -> None:
     for value in (mean, low, high):
         assert f"\u2212{abs(value):.4f}" in words
     assert "It lies below the threshold 0" in words
-    assert "95 % interval" in words
+    assert "96.5 % interval" in words
     assert "does not lie below" in sequence.in_words(
         REPORTS["waiting"], sequence.points(REPORTS["waiting"])
     )
