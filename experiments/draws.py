@@ -16,13 +16,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.means import Floats
 
 _RATIOS = np.geomspace(1.1, 1000, 32)
 """Odds ratios of the mixture."""
 _LOG_PRIOR = -math.log(len(_RATIOS))
+FIRST_PIECE = 16
+"""Units for which the first bet is made."""
+_Bools = NDArray[np.bool_]
 
 
 def _log_mean(logs: Floats) -> float:
@@ -48,10 +51,21 @@ class RateTest:
         return self._events[0], self._events[1]
 
     def add(self, events: ArrayLike, challenger: ArrayLike, weights: ArrayLike) -> None:
-        """Take units in any order, arrays of shape (n,); those with weight 0 or 1 say nothing."""
+        """Take units in the order in which they were drawn, arrays of shape (n,).
+
+        Those with weight 0 or 1 say nothing. The bets use rates that are known before, so many
+        units at once are taken in pieces: a first bet without any rate would be a bad one.
+        """
         y = np.atleast_1d(np.asarray(events, dtype=bool))
         arm = np.broadcast_to(np.asarray(challenger, dtype=bool), y.shape)
         w = np.broadcast_to(np.asarray(weights, dtype=np.float64), y.shape)
+        start = 0
+        while start < y.size:
+            piece = slice(start, start + max(FIRST_PIECE, sum(self._units) // 4))
+            self._add(y[piece], arm[piece], w[piece])
+            start = piece.stop
+
+    def _add(self, y: _Bools, arm: _Bools, w: Floats) -> None:
         for weight in np.unique(w[(w > 0) & (w < 1)]):
             here = w == weight
             both = [int((y & arm & here).sum()), int((y & ~arm & here).sum())]

@@ -17,12 +17,14 @@ from numpy.typing import ArrayLike
 
 from experiments.arms import Difference
 from experiments.draws import MismatchTest, RateTest
-from experiments.latency import SlowTest
+from experiments.latency import FIRST, SlowTest
 from experiments.means import MeanSequence
 from experiments.rule import MISMATCH, Mode, Rule
 
 Decision = Literal["promote", "abort", "wait"]
 DAY = 86_400.0
+_EQUAL = 1e-9
+"""A challenger that is exactly as good is no worse guess."""
 RARE = 0.01
 """What is expected of the share of failing answers before there are any."""
 
@@ -146,10 +148,12 @@ class Evidence:
             _discordant(test, np.asarray(pairs, dtype=bool))
         took = np.asarray(milliseconds, dtype=float)
         took = took[~np.isnan(took).any(axis=1)]
-        limit = self.slow.limit
-        if limit is not None and len(took):
-            _discordant(self.slow.rates, took > limit)
-        self.slow.observe(took[:, 0], took[:, 1])
+        for start in range(0, len(took), FIRST):
+            piece = took[start : start + FIRST]
+            limit = self.slow.limit
+            if limit is not None:
+                _discordant(self.slow.rates, piece > limit)
+            self.slow.observe(piece[:, 0], piece[:, 1])
         bad = np.maximum(np.asarray(failed, dtype=float), np.asarray(strange, dtype=float))
         self.failing.sequence.add(bad[:, 1] - bad[:, 0], -1.0, 1.0)
 
@@ -186,6 +190,11 @@ class Evidence:
         if self.rule.metric == "none":
             return self.units[1]
         return self.pairs.count if self.mode == "shadow" else self.losses.counts[1]
+
+    @property
+    def promising(self) -> bool:
+        """Whether the best guess so far is that the challenger is good enough."""
+        return bool(self.judged) and self.decisive.mean < self.margin + _EQUAL
 
     def look(self) -> None:
         """Note where the decisive difference stands, for the plot."""

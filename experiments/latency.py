@@ -50,10 +50,15 @@ class SlowTest:
         """Take units in their order, arrays of shape (n,); latencies in ms."""
         took = np.atleast_1d(np.asarray(latencies, dtype=np.float64))
         arm = np.broadcast_to(np.asarray(challenger, dtype=bool), took.shape)
-        limit = self.limit  # by those before, so that it says nothing of these
-        if limit is not None:
-            self.rates.add(took > limit, arm, weights)
-        self.observe(took[~arm], took[arm])
+        w = np.broadcast_to(np.asarray(weights, dtype=np.float64), took.shape)
+        start = 0
+        while start < took.size:
+            piece = slice(start, start + max(FIRST, sum(self.rates.units) // 2))
+            limit = self.limit  # by those before, so that it says nothing of these
+            if limit is not None:
+                self.rates.add(took[piece] > limit, arm[piece], w[piece])
+            self.observe(took[piece][~arm[piece]], took[piece][arm[piece]])
+            start = piece.stop
 
     def observe(self, champion: ArrayLike, challenger: ArrayLike) -> None:
         """Keep latencies for `limit` and `quantiles` without testing them."""

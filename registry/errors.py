@@ -287,6 +287,7 @@ class WeightRefused(IllegalMove):
     def __init__(self, weight: float, most: str) -> None:
         super().__init__(
             f"a weight of {weight:g} is no share; it lies above 0 and {most} 1, as 0.05 or 5%"
+            + ("; all of the traffic is a promotion" if weight == 1 else "")
         )
 
 

@@ -195,9 +195,10 @@ def running(state: State, model: str, experiment: str | None = None) -> Traffic:
 
 
 def _require_weight(weight: float, mode: str) -> None:
-    most = "below" if mode == "ab" else "up to"
-    if not 0 < weight <= 1 or (mode == "ab" and weight == 1):
-        raise WeightRefused(weight, most)
+    # Where all of the traffic is the challenger's there is nobody to compare it with.
+    heard = mode != traffic.SHADOW
+    if not 0 < weight <= 1 or (heard and weight == 1):
+        raise WeightRefused(weight, "below" if heard else "up to")
 
 
 def note(state: State, model: str, kind: str, version: int) -> Plan:

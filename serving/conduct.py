@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.evidence import Verdict
-from registry.errors import IllegalMove, NoExperiment, UnderstudyError
+from registry.errors import GateRefused, IllegalMove, NoExperiment, UnderstudyError
 from registry.traffic import GUARD, SHADOW, Traffic
 from serving.audition import Failed
 from serving.batch import Limits, Line, Told
@@ -61,6 +61,14 @@ class Trial:
         """For JSON."""
         dropped = self.split.dropped if self.split else 0
         return self.guard.report(dropped=dropped, is_open=self.is_open, ended=ended)
+
+
+def _next_step(trial: Trial) -> float | None:
+    """The next weight of a canary; all of the traffic is no step, but a promotion."""
+    if trial.traffic.mode != "canary":
+        return None
+    steps = trial.guard.rule.steps
+    return next((w for w in steps if trial.traffic.weight < w < 1), None)
 
 
 class Conductor:
@@ -165,6 +173,7 @@ class Conductor:
         if trial is not None:
             if now != trial.traffic:
                 trial.traffic = now
+                trial.said.clear()
                 trial.guard.reweighed(now)
                 if trial.split is not None:
                     trial.split.traffic = now
@@ -211,7 +220,7 @@ class Conductor:
         own.flip(crew.pool)
         trial.split = split
         await trial.guard.restore(split.seen)
-        await self._judge_until_done(trial, split)
+        await self._judge_until_done(trial)
 
     async def _start(self, trial: Trial, challenger: Live, own: Line) -> Crew | None:
         for attempt in range(1, TRIES + 1):
@@ -242,26 +251,28 @@ class Conductor:
         self._say("guarding", {**facts, "seconds": round(seconds)})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._judge_until_done(trial, split)
+                await self._judge_until_done(trial)
         if self._trial is trial:
             trial.guard.decided = "nothing was found that speaks against the promotion"
             self._guarded = trial.traffic.experiment
             self._end(trial)
 
-    async def _judge_until_done(self, trial: Trial, split: Split) -> None:
+    async def _judge_until_done(self, trial: Trial) -> None:
         verdict = trial.guard.judge()
         while verdict.decision != "abort":
             trial.is_open = True
-            if verdict.decision == "promote":
-                await self._good(trial, verdict)
-            await self._step(trial, verdict)
-            verdict = await trial.guard.look(split.flying)
+            step = _next_step(trial)
+            if verdict.decision == "promote" and (step is None or self._automation == "staging"):
+                self._good(trial, verdict)
+            elif step is not None:
+                self._step(trial, step, verdict)
+            verdict = await trial.guard.look()
         if trial.traffic.mode == GUARD:
             await self._roll_back(trial, verdict)
         else:
             self._abort(trial, verdict)
 
-    async def _good(self, trial: Trial, verdict: Verdict) -> None:
+    def _good(self, trial: Trial, verdict: Verdict) -> None:
         """Promote the challenger where a program may; otherwise say so, once."""
         traffic = trial.traffic
         if traffic.mode == GUARD or "promote" in trial.said:
@@ -285,28 +296,28 @@ class Conductor:
             trial.guard.decided = f"it could not be promoted: {error}"
             facts = {"version": trial.traffic.challenger, "reason": str(error)}
             self._say("not_promoted", facts)
+            if not isinstance(error, IllegalMove | GateRefused):
+                await asyncio.sleep(AGAIN)
+                trial.said.discard("promote")
         await self._follower.look_now()
 
-    async def _step(self, trial: Trial, verdict: Verdict) -> None:
-        """The next weight of a canary, once enough was seen at this one."""
-        traffic, guard = trial.traffic, trial.guard
-        following = [w for w in guard.rule.steps if w > traffic.weight]
-        if traffic.mode != "canary" or not following:
+    def _step(self, trial: Trial, weight: float, verdict: Verdict) -> None:
+        """The next weight of a canary, once enough was seen at this one and it looks good."""
+        guard = trial.guard
+        enough = guard.units_of_step >= guard.rule.step_units
+        if "step" in trial.said or not enough or not guard.evidence.promising:
             return
-        name = f"step {following[0]}"
-        if guard.units_of_step < guard.rule.step_units or name in trial.said:
-            return
-        trial.said.add(name)
+        trial.said.add("step")
         if self._automation == "staging":
             guard.decided = (
                 "the next step waits for a person (gate.automation): understudy traffic weight "
-                f"{100 * following[0]:g}%"
+                f"{100 * weight:g}%"
             )
-            self._say("step_waits", {"version": traffic.challenger, "weight": following[0]})
+            self._say("step_waits", {"version": trial.traffic.challenger, "weight": weight})
             return
-        self._keep(self._reweigh(trial, following[0], name, verdict))
+        self._keep(self._reweigh(trial, weight, verdict))
 
-    async def _reweigh(self, trial: Trial, weight: float, name: str, verdict: Verdict) -> None:
+    async def _reweigh(self, trial: Trial, weight: float, verdict: Verdict) -> None:
         known = verdict.as_dict()
         try:
             await self._in_thread(lambda: self._decisions.reweigh(trial.traffic, weight, known))
@@ -314,7 +325,7 @@ class Conductor:
             trial.guard.decided = f"the next step could not be made: {error}"
             self._say("step_failed", {"weight": weight, "reason": str(error)})
             await asyncio.sleep(AGAIN)
-            trial.said.discard(name)
+            trial.said.discard("step")
         await self._follower.look_now()
 
     def _abort(self, trial: Trial, verdict: Verdict) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from experiments.arms import CHALLENGER
-from experiments.evidence import Evidence, Verdict
+from experiments.evidence import DAY, Evidence, Verdict
 from experiments.losses import loss
 from experiments.rule import Mode, Rule
 from registry.traffic import GUARD, SHADOW, Traffic
@@ -35,6 +36,9 @@ HURRY = 0.02
 LABELS_EVERY = 2.0
 OVERDUE = 1000.0
 """Milliseconds after which a request without an answer counts as slow, if that is slow here."""
+
+GRACE = 600.0
+"""Seconds until the clock on the wall may end an experiment that was begun before this start."""
 
 Result = TypeVar("Result")
 
@@ -55,13 +59,14 @@ class Guard:
         self.units_of_step = 0
         """Of the challenger since its weight was changed."""
         self._log = log
-        self._arms: list[tuple[bool, float, bool, bool, float]] = []
+        self._order: deque[Draw] = deque()
         self._pairs: list[tuple[tuple[str, float], tuple[str, float]]] = []
         self._hurry = asyncio.Event()
-        self._began = time.monotonic() - _age(traffic.began)
+        self._up, self._began = time.monotonic(), None if _age(traffic.began) else time.monotonic()
         self._number = 0
-        self._numbers: set[int] = set()
-        """Of the last labels, which are read once more."""
+        """Of the last label that was read."""
+        self._labelled = Seen()
+        """Units that had a label."""
         self._labels_at = -math.inf
         self._labels_unread = ""
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="labels")
@@ -70,16 +75,13 @@ class Guard:
 
     # From the requests, within the event loop
 
-    def answered(self, draw: Draw, milliseconds: float) -> None:
-        """A unit of canary or A/B."""
-        fault = draw.fault
-        self._arms.append(
-            (draw.challenger, draw.weight, fault == FAILED, fault == STRANGE, milliseconds)
-        )
-        if draw.challenger:
-            self.units_of_step += 1
-            if fault:
-                self._hurry.set()
+    def drawn(self, draw: Draw) -> None:
+        """A unit of canary or A/B; it counts once it and all before it are over."""
+        self._order.append(draw)
+
+    def faulty(self) -> None:
+        """The challenger failed."""
+        self._hurry.set()
 
     def copied(self, own: tuple[str, float], other: tuple[str, float]) -> None:
         """A unit that both versions saw."""
@@ -89,14 +91,14 @@ class Guard:
         if challenger[0]:
             self._hurry.set()
 
-    async def look(self, flying: set[Draw]) -> Verdict:
-        """Wait for news, and say what follows; `flying` are the requests without an answer."""
+    async def look(self) -> Verdict:
+        """Wait for news, and say what follows."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLD):
                 await self._hurry.wait()
         await asyncio.sleep(HURRY)
         self._hurry.clear()
-        self._fold(flying)
+        self._fold()
         if self._log is not None and self.rule.metric != "none":
             await self._read_labels(self._log)
         return self.judge()
@@ -104,22 +106,46 @@ class Guard:
     def judge(self) -> Verdict:
         """What follows from all that was folded."""
         self.evidence.look()
-        self.verdict = self.evidence.verdict(time.monotonic() - self._began)
+        self.verdict = self.evidence.verdict(self._age())
         return self.verdict
 
-    def _fold(self, flying: set[Draw]) -> None:
-        limit = self.evidence.slow.limit
-        for draw in list(flying):
-            took = (time.monotonic() - draw.start) * 1000
-            if limit is not None and draw.counts and took > max(limit, OVERDUE):
-                draw.told = True
-                self.answered(draw, took)
-        arms, self._arms = self._arms, []
+    def _age(self) -> float:
+        """Seconds since it began.
+
+        No clock on the wall ends an experiment that has just come up: it is asked again a while
+        later, when a wrong one may have been put right.
+        """
+        ran = time.monotonic() - self._up
+        if ran > GRACE and self._began is None:
+            self._began = self._up + ran - _age(self.traffic.began)
+        if self._began is None:
+            return min(_age(self.traffic.began), self.rule.wait_days * DAY)
+        return time.monotonic() - self._began
+
+    def _fold(self) -> None:
+        """Take the units that are over, in the order in which they were drawn.
+
+        The slower arm would be missing if whoever is answered first counted first.
+        """
+        limit, now = self.evidence.slow.limit, time.monotonic()
+        arms: list[tuple[bool, float, bool, bool, float]] = []
+        while self._order:
+            draw = self._order[0]
+            took = draw.milliseconds
+            if took is None:
+                took = (now - draw.start) * 1000
+                if limit is None or took < max(limit, OVERDUE):
+                    break
+            self._order.popleft()
+            if draw.counts:
+                failed, strange = draw.fault == FAILED, draw.fault == STRANGE
+                arms.append((draw.challenger, draw.weight, failed, strange, took))
+                same = draw.weight == self.traffic.weight
+                self.units_of_step += draw.challenger and same
         if arms:
             self.evidence.add_answers(*zip(*arms, strict=True))
         pairs, self._pairs = self._pairs, []
         if pairs:
-            self.units_of_step += len(pairs)
             self.evidence.add_shadows(
                 [(a[0] == FAILED, b[0] == FAILED) for a, b in pairs],
                 [(a[0] == STRANGE, b[0] == STRANGE) for a, b in pairs],
@@ -133,10 +159,9 @@ class Guard:
         log = self._log
         if log is None:
             return
-        until = time.time()
 
         def units() -> list[list[Unit]]:
-            return list(record_units.units(log, self.traffic.experiment, until))
+            return list(record_units.units(log, self.traffic.experiment))
 
         try:
             for chunk in await self._in_thread(units):
@@ -148,20 +173,18 @@ class Guard:
 
     def _take(self, units: Sequence[Unit], seen: Seen) -> None:
         for unit in units:
-            if unit.key:
-                seen.first(unit.key)
+            if unit.key and not seen.first(unit.key):
+                continue  # another gateway had drawn for it
             if self.evidence.mode == "shadow":
                 if unit.other_fault is not None:
                     accepted = unit.other_status == 200
                     fault = FAILED if refused(unit.status) and accepted else unit.fault
                     self.copied((fault, math.nan), (unit.other_fault, math.nan))
                 continue
-            challenger = unit.arm == CHALLENGER
-            draw = Draw(challenger, unit.weight, 0.0, fault=unit.fault)
-            self.answered(draw, unit.milliseconds)
-            if challenger and unit.weight != self.traffic.weight:
-                self.units_of_step -= 1
-        self._fold(set())
+            draw = Draw(unit.arm == CHALLENGER, unit.weight, 0.0, fault=unit.fault)
+            draw.milliseconds = unit.milliseconds
+            self.drawn(draw)
+        self._fold()
 
     async def _read_labels(self, log: Log) -> None:
         if time.monotonic() - self._labels_at < LABELS_EVERY:
@@ -174,15 +197,11 @@ class Guard:
             self._labels_unread = f"labels cannot be read: {error}"
             return
         self._labels_unread = ""
-        new = [unit for unit in found if unit.number not in self._numbers]
-        if not new:
-            return
-        self._number = max(self._number, *(unit.number for unit in new))
-        self._numbers = {n for n in self._numbers if n > self._number - 2 * OVERLAP}
-        self._numbers |= {unit.number for unit in new}
+        if found:
+            self._number = max(self._number, found[-1].number)
         if len(found) >= record_units.CHUNK:
             self._labels_at = -math.inf  # there are more
-        self._take_labels(new)
+        self._take_labels([unit for unit in found if self._labelled.first(unit.id)])
 
     def _take_labels(self, units: Sequence[LabelledUnit]) -> None:
         pairs = self.evidence.mode == "shadow"

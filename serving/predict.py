@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving import wire
+from serving import unpack, wire
 from serving.answers import Send, in_our_words, overloaded, refusal, require_token, respond
 from serving.audition import Sample
 from serving.batch import Refused, Reply, Request
@@ -136,14 +135,19 @@ class Predictor:
     ) -> Heard:
         """The answer of the version whose turn it is, once it came. Raises Refused."""
         column = self._params.key_column
-        key = heads.key or (wire.key(rows, column) if column and rows else "")
+        key = heads.key
+        if column and not key:
+            key = wire.key(rows, column) if rows else unpack.key(body, content_type, column)
         split = follower.split
         draw = split.draw(key, start) if split is not None else None
+        alone = draw is not None and draw.alone
         left, timeout = gone(receive), self._params.timeout
         loop = asyncio.get_running_loop()
 
         def request(seconds: float) -> Request:
-            return Request(body, content_type, rows, start + seconds, loop.create_future(), left)
+            return Request(
+                body, content_type, rows, start + seconds, loop.create_future(), left, alone
+            )
 
         heard = Heard(request(timeout), key, split, draw)
         if split is None or draw is None:
@@ -194,7 +198,7 @@ class Predictor:
                 self._copy(follower, heard, prediction)
             else:
                 headers.append((b"x-understudy-arm", split.arm(draw).encode()))
-        if reply.status == 200 or (draw is not None and draw.weight == draw.weight):
+        if reply.status == 200 or (draw is not None and draw.counts):
             self._keep(follower, heard, prediction, reply, seconds)
         return headers
 
@@ -226,8 +230,7 @@ class Predictor:
         if heard.split is not None and heard.draw is not None:
             record.arm = heard.split.arm(heard.draw)
             record.experiment = heard.split.traffic.experiment
-            weight = heard.draw.weight
-            record.weight = None if math.isnan(weight) else weight
+            record.weight = heard.draw.weight if heard.draw.counts else None
             record.fault = heard.draw.fault
         self._recorder.put(record)
 

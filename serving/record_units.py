@@ -15,6 +15,8 @@ from serving import record_tables as tables
 from serving.records import Log
 
 CHUNK = 5000
+SLACK = 60.0
+"""Seconds by which the clocks of a caller and of the gateway may differ."""
 OVERLAP = 1000
 """Labels that are read once more: of two writers the one with the smaller number may come last."""
 
@@ -38,7 +40,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class LabelledUnit:
-    """A unit whose label came, the first that it had."""
+    """A unit, and a label that came for it."""
 
     number: int
     """Labels are numbered as they come."""
@@ -53,8 +55,8 @@ class LabelledUnit:
     other_fault: str | None
 
 
-def units(log: Log, experiment: str, until: float) -> Iterator[list[Unit]]:
-    """Those before a moment (seconds since 1970), by their time. Raises LogError."""
+def units(log: Log, experiment: str) -> Iterator[list[Unit]]:
+    """All of them, by their time. Raises LogError."""
     table, beside, joined = _beside()
     after: tuple[float, str] | None = None
     while True:
@@ -65,7 +67,7 @@ def units(log: Log, experiment: str, until: float) -> Iterator[list[Unit]]:
                 beside.fault.label("other_fault"), beside.status.label("other_status"),
             )
             .select_from(joined)
-            .where(*_own(experiment), table.time < until)
+            .where(*_own(table, experiment))
             .order_by(table.time, table.id)
             .limit(CHUNK)
         )  # fmt: skip
@@ -83,21 +85,33 @@ def units(log: Log, experiment: str, until: float) -> Iterator[list[Unit]]:
 
 
 def labelled(log: Log, experiment: str, after: int) -> list[LabelledUnit]:
-    """Units whose first label has a number above this, by it; CHUNK at most. Raises LogError."""
+    """Labels with a number above this, by it, with the unit they speak of; CHUNK at most.
+
+    A label is of the unit whose first request it answers, or of a later one of the same key as
+    long as that had the same arm. One that was known before the prediction is left out. A unit
+    that has several labels comes several times. Raises LogError.
+    """
     table, beside, joined = _beside()
-    label = tables.labels.c
-    earlier = tables.labels.alias("earlier").c
-    first = ~sa.exists().where(
-        earlier.prediction == label.prediction, earlier.number < label.number
+    label, whole = tables.labels.c, tables.predictions.alias("unit")
+    unit = whole.c
+    of_unit = sa.and_(
+        *_own(unit, experiment),
+        unit.arm == table.arm,
+        sa.or_(unit.id == table.id, unit.key == table.key),
     )
     asked = (
         sa.select(
-            label.number, label.label, table.id, table.arm, table.weight, table.fault, table.answer,
+            label.number, label.label, unit.id, unit.arm, unit.weight, table.fault, table.answer,
             beside.id.label("other_id"), beside.answer.label("other"),
             beside.fault.label("other_fault"),
         )
-        .select_from(joined.join(tables.labels, label.prediction == table.id))
-        .where(*_own(experiment), label.number > after, first)
+        .select_from(
+            joined.join(tables.labels, label.prediction == table.id).join(
+                whole, of_unit
+            )
+        )
+        .where(table.experiment == experiment, label.number > after)
+        .where(sa.or_(label.time.is_(None), label.time >= table.time - SLACK))
         .order_by(label.number)
         .limit(CHUNK)
     )  # fmt: skip
@@ -119,8 +133,8 @@ def _beside() -> tuple[Any, Any, sa.Join]:
     return given, beside.c, tables.predictions.outerjoin(beside, pairs)
 
 
-def _own(experiment: str) -> tuple[sa.ColumnElement[bool], ...]:
-    table = tables.predictions.c
+def _own(table: Any, experiment: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Units of an experiment."""
     return (
         table.experiment == experiment,
         table.weight.is_not(None),

@@ -23,6 +23,9 @@ FAILED, STRANGE = "failed", "strange"
 """Faults of a version: no answer, or one with what is missing or no finite number."""
 COPIES = 64
 """Copies of requests that may be on their way at once; of more none is made."""
+MEASURE_EVERY = 0.2
+"""Seconds between two requests of a shadowed version that are asked in calls of their own; under
+load all others are joined, and a joined call says little about a version."""
 SEEN_BITS = 1 << 24
 
 LIVE = "live"
@@ -41,14 +44,18 @@ class Draw:
     """By time.monotonic()."""
     copied: bool = False
     """Whether the other version is to see it."""
+    alone: bool = False
+    """Whether both versions are asked for it in a call of its own, which shows how long that is."""
     fault: str = ""
-    told: bool = False
-    """Whether it counts already."""
+    milliseconds: float | None = None
+    """Once it is over."""
+    void: bool = False
+    """Whether it says nothing after all."""
 
     @property
     def counts(self) -> bool:
-        """Whether it says something new."""
-        return self.weight == self.weight and not self.told
+        """Whether it is a draw."""
+        return self.weight == self.weight and not self.void
 
 
 Keep = Callable[[Reply | None, str], None]
@@ -58,8 +65,11 @@ Keep = Callable[[Reply | None, str], None]
 class Tally(Protocol):
     """Who wants to know what became of each request."""
 
-    def answered(self, draw: Draw, milliseconds: float) -> None:
-        """Of canary and A/B; `draw.fault` says what was wrong."""
+    def drawn(self, draw: Draw) -> None:
+        """A unit of canary or A/B; what becomes of it is noted in it."""
+
+    def faulty(self) -> None:
+        """The challenger failed one of them."""
 
     def copied(self, own: tuple[str, float], other: tuple[str, float]) -> None:
         """Of shadow mode: fault and milliseconds of the version that was heard, and of the other.
@@ -94,12 +104,11 @@ class Split:
     def __init__(self, traffic: Traffic, crew: Crew, line: Line, tally: Tally, timeout: float):
         self.traffic, self.crew, self.line = traffic, crew, line
         self.seen = Seen()
-        self.flying: set[Draw] = set()
-        """Requests that are not answered yet."""
         self.dropped = 0
         """Copies that were not made, because as many were on their way as may."""
         self._tally, self._timeout = tally, timeout
         self._copies = 0
+        self._measured = -MEASURE_EVERY
 
     @property
     def shadows(self) -> bool:
@@ -116,9 +125,16 @@ class Split:
         else:
             drawn, says = random.random() < weight, weight  # noqa: S311 - nobody gains by guessing
         if self.shadows:
-            return Draw(challenger=False, weight=says, start=start, copied=True) if drawn else None
+            return self._shadow(says, start) if drawn else None
         found = Draw(drawn, says, start)
-        self.flying.add(found)
+        if found.counts:
+            self._tally.drawn(found)
+        return found
+
+    def _shadow(self, weight: float, start: float) -> Draw:
+        found = Draw(challenger=False, weight=weight, start=start, copied=True)
+        if start - self._measured >= MEASURE_EVERY:
+            self._measured, found.alone = start, True
         return found
 
     def arm(self, draw: Draw) -> str:
@@ -129,13 +145,9 @@ class Split:
 
     def over(self, draw: Draw) -> None:
         """A request has its answer, or nobody waits for it any more."""
-        if draw not in self.flying:
-            return
-        self.flying.discard(draw)
-        if draw.counts:
-            draw.told = True
-            took = (time.monotonic() - draw.start) * 1000
-            self._tally.answered(draw, took)
+        draw.milliseconds = (time.monotonic() - draw.start) * 1000
+        if draw.challenger and draw.fault and draw.counts:
+            self._tally.faulty()
 
     async def ask(self, draw: Draw, request: Request) -> Reply | None:
         """The challenger's answer; None where the champion is to be asked, `draw.fault` says why.
@@ -152,7 +164,7 @@ class Split:
             draw.fault = FAILED
             return None
         if reply.version != self.traffic.challenger:
-            draw.told, draw.weight = True, float("nan")  # it was called back
+            draw.void = True  # it was called back
             return reply
         if reply.status != 200:
             draw.fault = FAILED
@@ -166,7 +178,8 @@ class Split:
         `reply` is the one that was given, None where there was none.
         """
         size = len(request.body)
-        if self._copies >= COPIES or not self.line.has_room(size, time.monotonic()):
+        many = self._copies >= COPIES and not draw.alone
+        if many or not self.line.has_room(size, time.monotonic()):
             self.dropped += 1
             return
         self._copies += 1
@@ -177,6 +190,7 @@ class Split:
             request.rows,
             end,
             asyncio.get_running_loop().create_future(),
+            alone=draw.alone,
         )
         second.reply.add_done_callback(lambda done: self._copied(draw, reply, done, keep))
         self.line.put(second)
@@ -206,7 +220,6 @@ class Split:
                 draw.fault = FAILED
         keep(other, fault)
         if draw.counts:
-            draw.told = True
             self._tally.copied((draw.fault, _alone(reply)), (fault, took))
 
 

@@ -77,6 +77,26 @@ def read(record: Record, never: frozenset[str]) -> list[Features] | None:
     return rows or None
 
 
+def key(body: bytes, content_type: str, column: str) -> str:
+    """What stands in a column of the first row, as text; empty where that cannot be read.
+
+    Of Parquet nothing is read, for it would take long.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == "text/csv":
+            lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""))
+            first = dict(zip(next(lines), next(lines), strict=True))
+        elif kind == wire.JSON:
+            first = (_json(body, frozenset()) or [{}])[0]
+        else:
+            return ""
+    except (ValueError, TypeError, KeyError, LookupError, RecursionError, StopIteration, csv.Error):
+        return ""
+    found = first.get(column)
+    return "" if found is None or isinstance(found, dict | list) else str(found)
+
+
 def _json(body: bytes, never: frozenset[str]) -> list[Features] | None:
     try:
         found = orjson.loads(body)

@@ -236,12 +236,15 @@ NONE = (
 )
 DOCS = "; docs/parameters.md says what `experiment` may hold"
 REFUSALS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "nothing": (("canary", "2", "--weight", "0"), SHARE.format(0, "up to")),
+    "nothing": (("canary", "2", "--weight", "0"), SHARE.format(0, "below")),
     "less than nothing": (("ab", "2", "--weight", "-5%"), SHARE.format(-0.05, "below")),
     "more than all": (("shadow", "2", "--weight", "150%"), SHARE.format(1.5, "up to")),
-    "a percentage without its sign": (("canary", "2", "--weight", "5"), SHARE.format(5, "up to")),
-    "more than there is": (("canary", "2", "--weight", "1e999"), SHARE.format("inf", "up to")),
-    "all of an A/B test": (("ab", "2", "--weight", "100%"), SHARE.format(1, "below")),
+    "a percentage without its sign": (("canary", "2", "--weight", "5"), SHARE.format(5, "below")),
+    "more than there is": (("canary", "2", "--weight", "1e999"), SHARE.format("inf", "below")),
+    "all of an A/B test": (
+        ("ab", "2", "--weight", "100%"),
+        SHARE.format(1, "below") + "; all of the traffic is a promotion",
+    ),
     "the champion": (
         ("ab", "1"),
         "version 1 of m is in Production; the challenger is to be another one",
@@ -325,7 +328,7 @@ def test_what_is_no_weight(live: Shell) -> None:
         assert f"{weight!r} is no weight; it is written as 5% or 0.05" in said
     said = live("traffic", "canary", "2", "--steps", "5%,,25%", code=2).stderr
     assert "'' is no weight; it is written as 5% or 0.05" in said
-    assert live.refused("traffic", "weight", "-5%") == SHARE.format(-0.05, "up to")
+    assert live.refused("traffic", "weight", "-5%") == SHARE.format(-0.05, "below")
     assert database(live).read_bytes() == before
 
 

@@ -101,7 +101,9 @@ def test_weights_that_are_none(live: State, mode: str, weight: float) -> None:
 def test_an_ab_test_keeps_something_for_the_champion(live: State) -> None:
     with pytest.raises(WeightRefused, match="below 1"):
         plan.challenge(live, "m", 2, "ab", 1.0, RULE)
-    assert challenged(live, "canary", 1.0).traffic
+    with pytest.raises(WeightRefused, match="all of the traffic is a promotion"):
+        plan.challenge(live, "m", 2, "canary", 1.0, RULE)
+    assert challenged(live, "shadow", 1.0).traffic
 
 
 def test_what_cannot_begin(live: State) -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from experiments.arms import is_challengers
 from registry.traffic import GUARD, Traffic
-from serving import wire
+from serving import unpack, wire
 from serving.batch import Limits, Line, Refused, Reply, Request, Told
-from serving.guard import Guard
+from serving.guard import GRACE, Guard
 from serving.split import COPIES, FAILED, STRANGE, Draw, Seen, Split, fault_of
 
 GOOD, EMPTY = b'{"predictions":[0.5]}', b'{"predictions":[null]}'
@@ -80,12 +80,13 @@ def test_requests_without_a_key_are_drawn_one_by_one() -> None:
 
 @pytest.mark.parametrize("mode", ["shadow", GUARD])
 def test_in_shadow_mode_the_other_version_sees_a_share_and_answers_none(mode: str) -> None:
-    found = split(traffic(mode, weight=0.25))
+    tally = Guard(traffic(mode, weight=0.25), None)
+    found = split(tally.traffic, tally)
     drawn = [found.draw(str(n), 0.0) for n in range(4000)]
     part = [draw for draw in drawn if draw is not None]
     assert 850 < len(part) < 1150
     assert all(draw.copied and not draw.challenger for draw in part)
-    assert not found.flying
+    assert not tally._order
 
 
 def test_few_of_a_million_keys_are_taken_for_others() -> None:
@@ -152,6 +153,9 @@ def test_no_more_copies_are_on_their_way_than_may() -> None:
             assert draw is not None
             found.copy(draw, request(), reply(1), lambda *_: None)
         assert (found.line.waiting, found.dropped) == (COPIES, 5)
+        measured = replace(draw, alone=True)
+        found.copy(measured, request(), reply(1), lambda *_: None)
+        assert (found.line.waiting, found.dropped) == (COPIES + 1, 5)
         found.line.dismiss(line())
         await asyncio.sleep(0)
         assert found.line.waiting == 0
@@ -227,31 +231,83 @@ def test_after_a_promotion_it_is_the_live_version_that_is_on_trial() -> None:
         guard = Guard(replace(traffic(GUARD, 1.0), champion=1, challenger=2), None)
         for _ in range(30):
             guard.copied((FAILED, math.nan), ("", math.nan))  # the live one fails
-        verdict = await guard.look(set())
+        verdict = await guard.look()
         assert verdict.decision == "abort"
         assert "it was the challenger's at 30" in verdict.reason
 
     run(act)
 
 
+def over(guard: Guard, challenger: bool, fault: str = "", took: float = 5.0) -> None:
+    """A unit that has its answer."""
+    draw = Draw(challenger, 0.5, 0.0, fault=fault)
+    draw.milliseconds = took
+    guard.drawn(draw)
+
+
 def test_who_waits_for_too_long_counts_as_slow_before_there_is_an_answer() -> None:
     async def act() -> None:
         guard = Guard(traffic(), None)
         for _ in range(60):
-            guard.answered(Draw(False, 0.5, 0.0), 5.0)
-            guard.answered(Draw(True, 0.5, 0.0), 5.0)
-        await guard.look(set())
+            over(guard, False)
+            over(guard, True)
+        await guard.look()
+        hanging = []
         for _ in range(30):
-            guard.answered(Draw(False, 0.5, 0.0), 5.0)
-        hanging = {Draw(True, 0.5, time.monotonic() - 3) for _ in range(30)}
-        verdict = await guard.look(hanging)
+            over(guard, False)
+            hanging.append(Draw(True, 0.5, time.monotonic() - 3))
+            guard.drawn(hanging[-1])
+        verdict = await guard.look()
         assert [f.name for f in verdict.findings if f.found] == ["latency"]
-        assert all(draw.told for draw in hanging)  # and not again once they are answered
         before = list(guard.evidence.units)
-        await guard.look(hanging)
-        assert guard.evidence.units == before
+        for draw in hanging:
+            draw.milliseconds = 4000.0  # they are answered, and do not count again
+        await guard.look()
+        assert guard.evidence.units == before == [90, 90]
 
     run(act)
+
+
+def test_a_slower_arm_is_not_missing_while_it_is_waited_for() -> None:
+    """Half a second is not slow by the rule; so there is nothing against the challenger."""
+
+    async def act() -> None:
+        guard = Guard(traffic(slower=100, slower_ms=5000), None)
+        waiting = []
+        for n in range(200):
+            if n % 2:
+                over(guard, False)
+            else:
+                waiting.append(Draw(True, 0.5, time.monotonic()))
+                guard.drawn(waiting[-1])
+        assert (await guard.look()).decision == "wait"
+        assert guard.evidence.units == [0, 0]  # the first of them has no answer yet
+        for draw in waiting:
+            draw.milliseconds = 500.0
+        verdict = await guard.look()
+        assert guard.evidence.units == [100, 100]
+        assert not any(f.found for f in verdict.findings if f.name != "good_enough")
+
+    run(act)
+
+
+def test_what_was_called_back_is_no_unit_and_holds_nobody_up() -> None:
+    async def act() -> None:
+        guard = Guard(traffic(), None)
+        called = Draw(True, 0.5, 0.0, void=True)
+        called.milliseconds = 1.0
+        guard.drawn(called)
+        over(guard, False)
+        await guard.look()
+        assert guard.evidence.units == [1, 0]
+
+    run(act)
+
+
+def test_under_load_some_requests_are_asked_alone_to_be_measured() -> None:
+    found = split(traffic("shadow", 1.0))
+    draws = [found.draw("", n / 100) for n in range(100)]
+    assert sum(draw is not None and draw.alone for draw in draws) == 5  # in one second
 
 
 def at(moment: datetime, **rule: Any) -> Guard:
@@ -265,9 +321,11 @@ def test_clocks_that_jump_end_no_experiment_early() -> None:
     # Once begun, the clock on the wall is not asked again.
     guard = at(now - timedelta(days=29), wait_days=30)
     assert guard.judge().decision == "wait"
-    assert at(now - timedelta(days=31), wait_days=30).judge().reason == (
-        "no verdict within 30 days; the champion stays"
-    )
+    # A start with a clock that is wrong ends nothing; one that stays so does.
+    late = at(now - timedelta(days=31), wait_days=30)
+    assert late.judge().decision == "wait"
+    late._up -= 2 * GRACE
+    assert late.judge().reason == "no verdict within 30 days; the champion stays"
 
 
 def test_a_rule_that_is_not_understood_is_told_of() -> None:
@@ -289,9 +347,9 @@ def test_only_the_guards_that_were_agreed_end_an_experiment() -> None:
         for guards, decision in ((["errors"], "abort"), (["latency"], "wait")):
             guard = Guard(traffic(guards=guards), None)
             for _ in range(40):
-                guard.answered(Draw(False, 0.5, 0.0), 5.0)
-                guard.answered(Draw(True, 0.5, 0.0, fault=FAILED), 5.0)
-            assert (await guard.look(set())).decision == decision
+                over(guard, False)
+                over(guard, True, FAILED)
+            assert (await guard.look()).decision == decision
 
     run(act)
 
@@ -310,6 +368,22 @@ def test_the_key_of_a_request_is_found_in_each_form() -> None:
     arrays = wire.read(b'{"instances":[[1,2],[3,4]]}')
     assert arrays is not None
     assert wire.key(arrays, "id") == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "found"),
+    [
+        (b"a,id\n1,k7\n2,k8\n", "text/csv; charset=utf-8", "k7"),
+        (b"a,id\n1\n", "text/csv", ""),
+        (b"a,id\n", "text/csv", ""),
+        (b'{"dataframe_records":[{"id":7}],"params":{}}', wire.JSON, "7"),
+        (b'{"inputs":[1]}', wire.JSON, ""),
+        (b"[", wire.JSON, ""),
+        (b"PAR1", "application/vnd.apache.parquet", ""),
+    ],
+)
+def test_the_key_of_a_request_that_goes_alone(body: bytes, kind: str, found: str) -> None:
+    assert unpack.key(body, kind, "id") == found
 
 
 @pytest.mark.parametrize(

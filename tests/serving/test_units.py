@@ -65,8 +65,8 @@ def label(engine: sa.Engine, *items: Item, now: float = 1000.0) -> list[str]:
         return [a.result for a in record_store.label(connection, items, now=now, days=60)]
 
 
-def units(engine: sa.Engine, until: float = 1e9) -> list[record_units.Unit]:
-    return [u for some in record_units.units(log(engine), "x", until) for u in some]
+def units(engine: sa.Engine) -> list[record_units.Unit]:
+    return [u for some in record_units.units(log(engine), "x") for u in some]
 
 
 def test_units_come_by_their_time_and_only_those_that_were_drawn(engine: sa.Engine) -> None:
@@ -76,8 +76,7 @@ def test_units_come_by_their_time_and_only_those_that_were_drawn(engine: sa.Engi
     put(engine, "bad", 4.0, "champion", status=502, body=b"", answer=b"")
     put(engine, "other", 5.0, "champion", experiment="y")
     put(engine, "none", 5.0, "", experiment="", weight=None)
-    put(engine, "late", 9.0, "champion")
-    found = units(engine, until=9.0)
+    found = units(engine)
     assert [(u.id, u.arm, u.weight, u.fault, u.status, u.key) for u in found] == [
         ("a", "champion", 0.25, "", 200, ""),
         ("b", "challenger", 0.5, "failed", 200, "k"),
@@ -119,14 +118,32 @@ def test_shadows_stand_beside_what_was_answered_and_take_no_label(engine: sa.Eng
     assert log(engine).one("sp").arm == "shadow"
 
 
-def test_the_first_label_of_a_unit_counts(engine: sa.Engine) -> None:
-    put(engine, "p", 1.0, "champion")
-    put(engine, "q", 1.0, "challenger", weight=None)
-    assert label(engine, Item(0, "p"), Item(1, "q")) == ["stored", "stored"]
-    (first,) = record_units.labelled(log(engine), "x", 0)
-    assert label(engine, Item(1, "p")) == ["replaced"]
+def test_labels_find_the_unit_that_they_speak_of(engine: sa.Engine) -> None:
+    put(engine, "p", 100.0, "champion", key="k")
+    put(engine, "q", 200.0, "champion", key="k", weight=None, answer=b'{"predictions":[0.25]}')
+    put(engine, "r", 300.0, "challenger", key="k", weight=None)  # the weight grew meanwhile
+    put(engine, "alone", 100.0, "challenger")
+    put(engine, "other", 100.0, "champion", key="k", experiment="y")
+
+    def found(after: int = 0) -> list[tuple[str, Any, Any]]:
+        return [(u.id, u.answer, u.label) for u in record_units.labelled(log(engine), "x", after)]
+
+    assert label(engine, Item(1, "r"), Item(1, "other")) == ["stored", "stored"]
+    assert found() == []
+    assert label(engine, Item(2, key="k", time=250.0)) == ["stored"]
+    assert found() == [("p", 0.25, 2)]  # by the newest one of the key, for the key's unit
+    assert label(engine, Item(3, "p"), Item(4, "alone")) == ["stored", "stored"]
+    assert found() == [("p", 0.25, 2), ("p", 0.5, 3), ("alone", 0.5, 4)]
+    last = record_units.labelled(log(engine), "x", 0)[-1].number
+    assert found(last) == []
+
+
+def test_what_was_known_before_a_prediction_is_no_label_of_it(engine: sa.Engine) -> None:
+    put(engine, "p", 5000.0, "champion")
+    assert label(engine, Item(1, "p", time=1000.0), now=6000.0) == ["stored"]
+    assert record_units.labelled(log(engine), "x", 0) == []
+    assert label(engine, Item(0, "p", time=4980.0), now=6000.0) == ["replaced"]  # clocks differ
     assert [u.label for u in record_units.labelled(log(engine), "x", 0)] == [0]
-    assert record_units.labelled(log(engine), "x", first.number) == []
 
 
 def test_a_log_of_the_first_format_is_brought_up_and_keeps_what_it_has(engine: sa.Engine) -> None:
