@@ -148,6 +148,7 @@ class Conductor:
             and split.crew.running > 0
         )
         if promoted and split is not None:
+            # Before the lines are one, so that nobody who is handed over is asked of the former.
             self._follower.line.flip(split.crew.pool)
         if trial.traffic.mode != GUARD:
             went = production is not None and production.version == trial.traffic.challenger
@@ -160,8 +161,10 @@ class Conductor:
         known, now = trial.traffic, wanted.traffic
         if known.mode != GUARD:
             return now is not None and now.experiment == known.experiment
-        production = wanted.production
-        return now is None and production is not None and production.version == known.challenger
+        production, split = wanted.production, trial.split
+        stands_by = split is None or split.crew is self._follower.understudy
+        same = production is not None and production.version == known.challenger
+        return now is None and same and stands_by
 
     def pursue(self, wanted: Wanted) -> None:
         """Begin what the ledger has begun, once what it rests upon is there."""

@@ -89,12 +89,23 @@ class Gateway:
         """
         if method != b"POST" or path != b"/invocations" or self._default.live is None:
             return None
-        line = self._default.line
-        if line.has_room(0, time.monotonic()):
-            line.promised += 1
+        said = self.no_room(next((v for k, v in headers if k == b"x-request-id"), b""))
+        if said is None:
+            self._default.line.promised += 1
             return b""
+        return said
+
+    @property
+    def crowded(self) -> bool:
+        """Whether as many requests wait as may, of whom some may have gone."""
+        return self._default.live is not None and self._default.line.full(0)
+
+    def no_room(self, request_id: bytes) -> bytes | None:
+        """The refusal of a prediction for which there is no room, whole; None where there is."""
+        if self._default.line.has_room(0, time.monotonic()):
+            return None
         self.metrics.refuse(self._default.model, "OVERLOADED")
-        return whole(overloaded(), next((v for k, v in headers if k == b"x-request-id"), b""))
+        return whole(overloaded(), request_id)
 
     # Everything else
 

@@ -463,7 +463,9 @@ def test_who_hangs_up_on_the_inference_protocol_leaves_no_trace(gateway: Gateway
 
 
 def test_whom_there_is_no_room_for_is_told_so_at_once(gateway: Gateway) -> None:
+    until(lambda: gateway.predict(1).status == 200, 60, gateway)
     before, answers, begin = peak(gateway), [], threading.Barrier(300)
+    again: list[tuple[int, Got]] = []
 
     def call(number: int) -> None:
         body = (
@@ -471,13 +473,19 @@ def test_whom_there_is_no_room_for_is_told_so_at_once(gateway: Gateway) -> None:
             if number % 3 == 0
             else (rows(number, do="wait"))
         )
-        sent = json.dumps(body).encode()
+        sent, quick = json.dumps(body).encode(), json.dumps(rows(number)).encode()
         with closing(gateway.connection()) as there:
             there.connect()
             begin.wait(30)
             start = time.monotonic()
-            got = talk(there, "POST", "/invocations", sent, {"Content-Type": "application/json"})
-        answers.append((number, got, time.monotonic() - start))
+            head = {"Content-Type": "application/json", "X-Request-Id": f"n{number}"}
+            got = talk(there, "POST", "/invocations", sent, head)
+            answers.append((number, got, time.monotonic() - start))
+            begin.wait(60)
+            while got.status == 503:  # over the same connection, until there is room
+                time.sleep(0.1 + number / 150)
+                got = talk(there, "POST", "/invocations", quick, head)
+                again.append((number, got))
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(300)]
     for thread in threads:
@@ -495,6 +503,12 @@ def test_whom_there_is_no_room_for_is_told_so_at_once(gateway: Gateway) -> None:
         assert (got.status, got.json["error_code"]) == (503, "OVERLOADED")
         assert int(got.headers["retry-after"]) >= 1
     assert max(took for _, took in refused) < 1
+    assert all(got.headers["x-request-id"] == f"n{n}" for n, got, _ in answers)
+    assert all(got.headers["x-request-id"] == f"n{n}" for n, got in again)
+    assert sum(got.status == 200 for _, got in again) == len(refused)
+    for number, got in again:
+        if got.status == 200:
+            assert got.json["predictions"] == [{"id": number, "x": number + 0.5, "version": 1}]
     assert peak(gateway) - before < 50_000_000
     assert gateway.predict(1).status == 200
 
