@@ -100,8 +100,7 @@ _VERDICT: Schema = {
     "type": ["object", "null"],
 }
 _POINT: Schema = {
-    "type": "array",
-    "prefixItems": [COUNT, NUMBER, NUMBER, NUMBER],
+    **_list(NUMBER),
     "minItems": 4,
     "maxItems": 4,
     "description": "Units, mean, lower and upper end.",

@@ -254,6 +254,7 @@ def test_a_version_that_never_answers_its_example_is_refused(
 ) -> None:
     with Traffic(gateway, callers=4, pause=PAUSE) as traffic:
         until(lambda: "did not answer within 60 s" in gateway.status["problem"], 80, gateway)
+        until(lambda: len(traffic.versions) > 20, 20, gateway)
     found = gateway.status
     assert (found["problem_version"], found["version"]) == (hanging, 1)
     assert traffic.wrong == []

@@ -271,7 +271,7 @@ def read(root: Path, overrides: dict[str, Any] | None = None, **changes: Any) ->
         ("data", {"problem": "ranking"}, "data.problem is 'ranking': input should be 'binary', "),
         ("data", {"valid": 0}, "data.valid is 0: input should be greater than 0"),
         ("data", {"holdout": 0.5}, "data.holdout is 0.5: input should be less than 0.5"),
-        ("data", {"numeric": "n"}, "data.numeric is 'n': input should be a valid tuple"),
+        ("data", {"numeric": "n"}, "data.numeric is 'n': input should be a valid list"),
         (
             "data",
             {"contract": {"n": {"min": "low"}}},

@@ -403,9 +403,11 @@ def test_a_writer_that_is_killed_in_mid_write_loses_and_doubles_nothing(url: str
                         recorder.put(record(offered[-1]))
                     assert reconciles(recorder)
                     await asyncio.sleep(0.002)
-                if recorder.writer is not None:
-                    os.kill(recorder.writer, signal.SIGKILL)
+                victim = recorder.writer
+                if victim is not None:
+                    os.kill(victim, signal.SIGKILL)
                     kills += 1
+                    await until(lambda dead=victim: recorder.writer != dead)
             assert recorder.counts()["queued"] > 0
             await until(drained(recorder))
             assert recorder.starts == kills + 1
