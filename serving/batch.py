@@ -75,6 +75,7 @@ class Limits:
     bytes: int = 64_000_000
     batch_rows: int = 256
     batch_bytes: int = 1_000_000
+    tries: int = TRIES
 
 
 @dataclass(eq=False)
@@ -357,8 +358,8 @@ class Line:
             if error is not None:
                 request.tries += 1
                 request.alone = True  # so that whoever breaks processes breaks one for itself
-            if request.tries >= TRIES:
-                sentence = "the process that was asked ended, more than once"
+            if request.tries >= self._limits.tries:
+                sentence = "the process that was asked ended"
                 request.reply.set_exception(Refused(502, "MODEL_PROCESS_ENDED", sentence, 1))
             else:
                 self._add(request, first=True)

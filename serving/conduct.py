@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -215,7 +215,7 @@ class Conductor:
 
     async def _conduct(self, trial: Trial, challenger: Live) -> None:
         """From the challenger's start to the verdict."""
-        own = Line(self._limits, self._told)
+        own = self._line(trial.traffic)
         crew = await self._start(trial, challenger, own)
         if crew is None:
             return
@@ -224,6 +224,12 @@ class Conductor:
         trial.split = split
         await trial.guard.restore(split.seen)
         await self._judge_until_done(trial)
+
+    def _line(self, traffic: Traffic) -> Line:
+        """For the version that is asked beside the live one; unheard, nobody is asked for twice."""
+        heard = traffic.mode not in (SHADOW, GUARD)
+        limits = self._limits if heard else replace(self._limits, tries=1)
+        return Line(limits, self._told)
 
     async def _start(self, trial: Trial, challenger: Live, own: Line) -> Crew | None:
         for attempt in range(1, TRIES + 1):
@@ -244,7 +250,7 @@ class Conductor:
 
     async def _watch_over(self, trial: Trial, former: Crew, seconds: float) -> None:
         """The live version beside the former one, after a promotion."""
-        own = Line(self._limits, self._told)
+        own = self._line(trial.traffic)
         split = Split(trial.traffic, former, own, trial.guard, self._params.timeout)
         trial.split = split
         await trial.guard.restore(split.seen)

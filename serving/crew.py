@@ -16,6 +16,8 @@ from serving.served import Artifact, Frozen, NotStarted, Served
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+UNHEARD_PAUSE = 4.0
+"""Seconds at the least before a process of a version that nobody hears is started again."""
 LOGS = 100
 """Files with what the processes of a version said; the oldest is written anew."""
 UNTIL_FREE = 2.0
@@ -55,6 +57,7 @@ class Crew:
         self.pool = Pool(artifact.version)
         self._line, self._say, self._restarted = line, say, restarted
         self._started = 0
+        self._rest = 0.0
         self._members: set[Served] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -110,6 +113,9 @@ class Crew:
         served.kill()
         await served.stop(0)
         pause = FIRST_PAUSE
+        if self.place.nice:  # nobody waits for its answers; starting takes a processor for seconds
+            self._rest = min(max(2 * self._rest, UNHEARD_PAUSE), LONGEST_PAUSE)
+            await asyncio.sleep(self._rest)
         while not self._stopped:
             self._restarted()
             new = self._new()

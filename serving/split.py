@@ -23,7 +23,7 @@ FAILED, STRANGE = "failed", "strange"
 """Faults of a version: no answer, or one with what is missing or no finite number."""
 COPIES = 64
 """Copies of requests that may be on their way at once; of more none is made."""
-MEASURE_EVERY = 0.2
+MEASURE_EVERY = 1.0
 """Seconds between two requests of a shadowed version that are asked in calls of their own; under
 load all others are joined, and a joined call says little about a version."""
 SEEN_BITS = 1 << 24
@@ -119,6 +119,9 @@ class Split:
         """Whose a request is; None for one that is no part of the experiment."""
         traffic = self.traffic
         weight = traffic.weight
+        if self._copies >= COPIES and start - self._measured < MEASURE_EVERY:
+            self.dropped += 1  # before anything is done for it
+            return None
         if key:
             drawn = is_challengers(traffic.experiment, key, weight)
             says = weight if self.seen.first(key) else float("nan")

@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import mlflow
 
 from benchmarks.experiments.run import HERE
 from benchmarks.pipeline.run import machine
 from benchmarks.serving import callers
 from benchmarks.serving.load import Figures, Target, median, ratio, wrk
 from benchmarks.serving.soak import read
-from registry.store import Store
 from tests.flow.gateways import Gateway, Registry, rows, running, until
 
 CALLERS = 32
@@ -49,7 +49,7 @@ def _gateway() -> Iterator[Gateway]:
     """With version 1 in Production."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        Store(f"sqlite:///{root}/empty.db").models()  # migrates it
+        mlflow.MlflowClient(f"sqlite:///{root}/empty.db").search_experiments()  # migrates it
         registry = Registry(root / "project", root / "empty.db")
         registry.promote(registry.version())
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
