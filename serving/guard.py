@@ -62,7 +62,8 @@ class Guard:
         self._order: deque[Draw] = deque()
         self._pairs: list[tuple[tuple[str, float], tuple[str, float]]] = []
         self._hurry = asyncio.Event()
-        self._up, self._began = time.monotonic(), None if _age(traffic.began) else time.monotonic()
+        self._up = time.monotonic()
+        self._began = None if _since(traffic.began) else self._up
         self._number = 0
         """Of the last label that was read."""
         self._labelled = Seen()
@@ -117,9 +118,9 @@ class Guard:
         """
         ran = time.monotonic() - self._up
         if ran > GRACE and self._began is None:
-            self._began = self._up + ran - _age(self.traffic.began)
+            self._began = self._up + ran - _since(self.traffic.began)
         if self._began is None:
-            return min(_age(self.traffic.began), self.rule.wait_days * DAY)
+            return min(_since(self.traffic.began), self.rule.wait_days * DAY)
         return time.monotonic() - self._began
 
     def _fold(self) -> None:
@@ -285,9 +286,9 @@ def _rule(traffic: Traffic) -> tuple[Rule, str]:
         return Rule(), "this release does not understand the rule of the experiment; its own holds"
 
 
-def _age(began: str) -> float:
+def _since(moment: str) -> float:
     """Seconds since a moment; none where the clocks say that it is still to come."""
     try:
-        return max(time.time() - datetime.fromisoformat(began).timestamp(), 0.0)
+        return max(time.time() - datetime.fromisoformat(moment).timestamp(), 0.0)
     except ValueError:
         return 0.0
