@@ -424,8 +424,10 @@ def _checked(wish: Wish) -> Wish:
     actor = wish.actor.strip()
     if not actor:
         raise ActorRefused("is empty")
-    if len(actor) > ACTOR_LIMIT or not actor.isprintable():
-        raise ActorRefused(f"{actor[:40]!r} is not a name")
+    if len(actor) > ACTOR_LIMIT:
+        raise ActorRefused(f"has {len(actor):,} characters")
+    if not actor.isprintable():  # not repeated: a gateway says this sentence to anybody
+        raise ActorRefused("holds characters that cannot be printed")
     return replace(wish, actor=actor, reason=wish.reason.strip())
 
 
