@@ -15,6 +15,7 @@ COMMANDS = {
     "archive": "Take a version out of use.",
     "traffic": "Let another version try on a share of the traffic.",
     "serve": "Serve what is in Production, and follow the ledger.",
+    "monitor": "What production sees, and how well the model does.",
     "token": "Make or remove a token for the gateway's callers.",
     "approve": "Vouch for a version on its way to Production.",
     "adopt": "Take over what was moved by hand in MLflow, through the gates.",

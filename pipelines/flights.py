@@ -42,6 +42,28 @@ def text(step: str) -> str:
     return str(rows.to_csv(index=False, lineterminator="\n"))
 
 
+def landings() -> pd.Series:
+    """When each flight that arrived was there, local time, by its `flight_id`."""
+    table, late = _joined(), _delays()
+    day = pd.to_datetime(table["scheduled_departure"].str[:10])
+    planned = day + pd.to_timedelta(table["arrival_minute"], unit="min")
+    # What is to arrive before it leaves arrives on the next day.
+    over = table["arrival_minute"] < table["departure_minute"]
+    planned = planned + pd.to_timedelta(over.astype(int), unit="D")
+    found = planned + pd.to_timedelta(late.loc[table.index], unit="min")
+    return found.set_axis(table["flight_id"]).dropna()
+
+
+def _delays() -> pd.Series:
+    """Minutes by which each flight came late, in the order of the source; missing if it never did.
+
+    The join with the weather keeps that order.
+    """
+    return pd.to_numeric(
+        pd.read_csv(_folder() / "flights.csv.zip", usecols=["arr_delay"])["arr_delay"]
+    )
+
+
 @cache
 def _joined() -> pd.DataFrame:
     flights = pd.read_csv(_folder() / "flights.csv.zip", dtype=str)

@@ -13,7 +13,9 @@ from registry.settings import find_root
 @click.command(cls=Command)
 @click.option("--run-id", default="", help="The run; default: the pipeline's last.")
 @click.option("--output", default="", help="Folder for version.json; empty writes none.")
-@click.option("--reason", default="dvc repro", help="Kept in the ledger.")
+@click.option(
+    "--reason", default="dvc repro", envvar="UNDERSTUDY_REASON", help="Kept in the ledger."
+)
 def main(run_id: str, output: str, reason: str) -> None:
     """Register a run's model, once however often it is asked."""
     root = find_root()

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ValidationError
 from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
 from registry.sections import GateParams, RegistryParams, Section
 
-SECTIONS = ("ingest", "data", "train", "evaluate", "registry", "gate", "serve", "experiment")
+SECTIONS = (
+    "ingest", "data", "train", "evaluate", "registry", "gate", "serve", "experiment", "monitor",
+)  # fmt: skip
 """Every top-level key that params.yaml may have."""
 
 

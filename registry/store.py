@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import tempfile
+import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
@@ -29,6 +30,7 @@ from registry.stages import Stage
 settings.quiet()
 
 import mlflow  # noqa: E402 - the switches above are read while it is imported
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository  # noqa: E402
@@ -334,20 +336,45 @@ class Store:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Mapping[str, str],
+        run: str | None = None,
+        moment: float | None = None,
+        parent: str | None = None,
     ) -> str:
-        """Write a finished run of its own, with texts as artifacts by their path; its id."""
+        """Write a finished run of its own, with texts as artifacts by their path; its id.
+
+        With `run`, that one gets it instead, where it still exists. Metrics are those of a moment
+        (seconds since 1970), which is their step, too; `parent` is the run it is shown below.
+        """
+        step = 0 if moment is None else int(moment)
+        stamp = int((time.time() if moment is None else moment) * 1000)
         with self._reaching(), _silent_logs():
-            found = self._client.get_experiment_by_name(experiment)
-            where = found.experiment_id if found else self._client.create_experiment(experiment)
-            run = self._client.create_run(where, run_name=name, tags=dict(tags)).info.run_id
-            for key, text in params.items():
-                self._client.log_param(run, key, text)
-            for key, value in metrics.items():
-                self._client.log_metric(run, key, value)
+            if run is None or not self._is_there(run):
+                found = self._client.get_experiment_by_name(experiment)
+                where = found.experiment_id if found else self._client.create_experiment(experiment)
+                below = {"mlflow.parentRunId": parent} if parent else {}
+                made = self._client.create_run(where, run_name=name, tags=below)
+                run = str(made.info.run_id)
+            self._client.log_batch(
+                run,
+                params=[Param(key, text) for key, text in params.items()],
+                tags=[RunTag(key, text) for key, text in tags.items()],
+            )
+            values = [Metric(key, value, stamp, step) for key, value in metrics.items()]
+            for start in range(0, len(values), 1000):  # as many as MLflow takes at once
+                self._client.log_batch(run, metrics=values[start : start + 1000])
             for path, text in files.items():
                 self._client.log_text(run, text, path)
             self._client.set_terminated(run)
-            return str(run)
+            return run
+
+    def _is_there(self, run: str) -> bool:
+        """Whether a run can be written to."""
+        try:
+            return str(self._client.get_run(run).info.lifecycle_stage) == "active"
+        except MlflowException as error:
+            if error.error_code in _UNREACHABLE:
+                raise
+            return False
 
     def download_model(self, source: str, folder: Path) -> Path:
         """Copy the files of a model (`models:/...`, or any artifact URI) below `folder`."""

@@ -174,6 +174,33 @@ class Log:
         with self.connected() as connection:
             return int(connection.scalar(sa.select(sa.func.count()).select_from(rows)) or 0)
 
+    def moment(self, window: Window, rows: int) -> float | None:
+        """When, after so many answered predictions of a window, the next one came; None if none."""
+        table = tables.predictions.c
+        asked = (
+            sa.select(table.time)
+            .where(table.status == 200, *_within(window))
+            .order_by(table.time, table.id)
+            .offset(rows)
+            .limit(1)
+        )
+        with self.connected() as connection:
+            found = connection.scalar(asked)
+        return None if found is None else float(found)
+
+    def counts(self, window: Window) -> tuple[int, int]:
+        """How many answered predictions a window has, and how many of them have a label."""
+        table = tables.predictions.c
+        own = sa.and_(tables.labels.c.prediction == table.id, tables.labels.c.counts)
+        asked = (
+            sa.select(sa.func.count(), sa.func.count(tables.labels.c.label))
+            .select_from(tables.predictions.outerjoin(tables.labels, own))
+            .where(table.status == 200, *_within(window))
+        )
+        with self.connected() as connection:
+            predicted, labelled = connection.execute(asked).one()
+        return int(predicted), int(labelled)
+
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
         """To a log that is there and can be read."""
@@ -209,25 +236,32 @@ def _joined() -> sa.Select[Any]:
 def _asked(window: Window, after: tuple[float, str] | None = None) -> sa.Select[Any]:
     """Predictions with the labels that count, by time; from one on that was seen last."""
     table, known = tables.predictions.c, tables.labels.c
-    asked = _joined()
+    asked = _joined().where(*_within(window))
+    if window.labelled is not None:
+        asked = asked.where(known.label.is_not(None) == window.labelled)
+    if after is not None:
+        asked = asked.where(sa.tuple_(table.time, table.id) > sa.tuple_(*map(sa.literal, after)))
+    return asked.order_by(table.time, table.id)
+
+
+def _within(window: Window) -> list[sa.ColumnElement[bool]]:
+    """The conditions of a window, but whether there is a label."""
+    table = tables.predictions.c
+    found: list[sa.ColumnElement[bool]] = []
     for column, wanted in (
         (table.model, window.model),
         (table.version, window.version),
         (table.arm, window.arm),
     ):
         if wanted is not None:
-            asked = asked.where(column == wanted)
+            found.append(column == wanted)
     if window.arm is None:
-        asked = asked.where(table.arm != tables.SHADOW)
+        found.append(table.arm != tables.SHADOW)
     if window.since is not None:
-        asked = asked.where(table.time >= window.since)
+        found.append(table.time >= window.since)
     if window.until is not None:
-        asked = asked.where(table.time < window.until)
-    if window.labelled is not None:
-        asked = asked.where(known.label.is_not(None) == window.labelled)
-    if after is not None:
-        asked = asked.where(sa.tuple_(table.time, table.id) > sa.tuple_(*map(sa.literal, after)))
-    return asked.order_by(table.time, table.id)
+        found.append(table.time < window.until)
+    return found
 
 
 def _prediction(row: Any) -> Prediction:

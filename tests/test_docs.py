@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from cli.main import main as understudy
 from experiments.rule import Rule
+from monitoring.sections import DriftPolicy, MonitorParams, QualityPolicy
 from pipelines.params import (
     ColumnRule,
     DataParams,
@@ -39,6 +41,9 @@ KINDS = {
     "gate": GateParams,
     "serve": ServeParams,
     "experiment": Rule,
+    "monitor": MonitorParams,
+    "monitor.drift": DriftPolicy,
+    "monitor.quality": QualityPolicy,
 }
 WORDS = re.compile("flight|carrier|nyc", re.IGNORECASE)
 SHELL = ("|", "||", "&&", ";", ">", ">>", "&")
@@ -49,7 +54,9 @@ MAY_NAME_THE_DEMONSTRATION = (
     "docs/",
     "README.md",
     "CHANGELOG.md",
+    "benchmarks/drift",
     "benchmarks/pipeline",
+    "benchmarks/year",
     "dvc.lock",
     "data.dvc",
 )
@@ -144,7 +151,9 @@ def test_documented_defaults_are_the_defaults() -> None:
         name, _, field = key.rpartition(".")
         info = KINDS[name].model_fields[field]
         default = None if info.is_required() else info.get_default(call_default_factory=True)
-        if shown.startswith("`"):
+        if isinstance(default, BaseModel):
+            assert shown == "defaults", key
+        elif shown.startswith("`"):
             value = list(default) if isinstance(default, tuple) else default
             assert shown.strip("`") == str(value).replace("'", ""), key
         else:
@@ -164,6 +173,12 @@ def test_the_example_of_an_experiment_is_valid() -> None:
     (shown,) = re.findall(r"```\n(experiment:\n.*?)```", PARAMETERS.read_text(), re.DOTALL)
     rule = check_section("experiment", Rule, load_yaml(shown)["experiment"])
     assert (rule.metric, rule.steps[0]) == ("brier", 0.05)
+
+
+def test_the_example_of_monitoring_is_valid() -> None:
+    (shown,) = re.findall(r"```\n(monitor:\n.*?)```", PARAMETERS.read_text(), re.DOTALL)
+    policy = check_section("monitor", MonitorParams, load_yaml(shown)["monitor"])
+    assert (policy.window_rows, policy.drift.ignore) == (5000, ("weekday",))
 
 
 def test_there_is_an_example_for_several_classes_and_one_for_numbers() -> None:

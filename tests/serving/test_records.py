@@ -546,7 +546,7 @@ def test_the_record_that_ends_every_writer_is_given_up_alone(tmp_path: Path, url
     poisoned = tmp_path / "poisoned.py"
     poisoned.write_text(
         "import os, sys\nfrom serving import record_writer as w\nhonest = w.rows_of\n"
-        "w.rows_of = lambda r, n: os._exit(9) if r.key == 'poison' else honest(r, n)\n"
+        "w.rows_of = lambda r, *n: os._exit(9) if r.key == 'poison' else honest(r, *n)\n"
         "sys.exit(w.main())\n"
     )
 

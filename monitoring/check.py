@@ -1,0 +1,574 @@
+"""One look: judge the windows that are over, decide, act, tell. Safe to repeat, whoever does it."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from monitoring import alerts, baseline, look, publish, retrain, spans
+from monitoring.baseline import Baseline
+from monitoring.calibration import Calibration
+from monitoring.decide import Act, Decision, Situation, decide
+from monitoring.errors import MonitorStoreRefused, NothingLive, RecordsOff, ReferenceMissing
+from monitoring.findings import Judged
+from monitoring.gauges import Gauges
+from monitoring.kept import Kept, settle, url_of
+from monitoring.profile import Profile
+from monitoring.retrain import AUTO, Result, Task
+from monitoring.sections import MonitorParams
+from monitoring.spans import Span
+from registry import projection, promote, record, trial
+from registry.errors import RegistryRefused, RegistryUnreachable, StoreMissing, UnderstudyError
+from registry.ledger import Replay
+from registry.promote import Wish
+from registry.sections import GateParams
+from registry.state import State, fold, state_of
+from registry.store import Shown, Store
+from serving import nearby, recorder
+from serving.records import Log, Window
+from serving.sections import ServeParams
+
+HISTORY = 100
+"""Windows that a decision and a page know of."""
+ANEW = 200
+"""The newest windows, whose labels may still come."""
+CALIBRATE = 20_000
+"""Labelled predictions before a window by which its estimate is calibrated, the newest ones."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is monitored, and by which rules."""
+
+    root: Path
+    uri: str
+    model: str
+    policy: MonitorParams
+    serve: ServeParams
+    gates: GateParams
+    rule: Mapping[str, Any]
+    """The section `experiment`, for a canary."""
+    slices: tuple[str, ...] = ()
+    """Those of `evaluate.slices`."""
+
+    @property
+    def folder(self) -> Path:
+        """Where gateway and monitor of this project keep what they need."""
+        return self.root / nearby.FOLDER
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look came to."""
+
+    model: str
+    version: int
+    judged: tuple[Judged, ...] = ()
+    """Windows that were new."""
+    again: int = 0
+    """Windows whose labels were new."""
+    decision: Decision = field(default_factory=lambda: Decision("nothing"))
+    did: str = ""
+    """What was done, in a sentence."""
+    state: str = ""
+    """How that ended: done, failed, refused or waiting."""
+    muted: str = ""
+    unsent: int = 0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Whether somebody should look."""
+        return self.decision.action != "nothing"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "windows": [w.as_dict() for w in self.judged],
+            "labels_anew": self.again,
+            "decision": self.decision.as_dict(),
+            "did": self.did,
+            "state": self.state,
+            "muted": self.muted,
+            "unsent_alerts": self.unsent,
+            "problems": list(self.problems),
+        }
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the registry says, or said when it was last there."""
+
+    version: int
+    former: int | None
+    challenger: int | None
+    found: Replay | None = None
+    """None while the registry is away."""
+    shown: Shown | None = None
+    problem: str = ""
+
+
+class Monitor:
+    """Looks at one model of one project."""
+
+    def __init__(self, setting: Setting, say: Say, gauges: Gauges | None = None) -> None:
+        """Raises RecordsOff, LogUrlRefused, MonitorStoreRefused."""
+        self._set, self._say = setting, say
+        url = recorder.url_of(setting.serve.records, setting.folder)
+        if not url:
+            raise RecordsOff
+        self._log = Log(url)
+        self.kept = Kept(url_of(setting.policy.store, url, setting.folder), setting.model)
+        self.gauges = gauges or Gauges()
+        self._baselines: dict[int, Baseline] = {}
+        self._problems: list[str] = []
+
+    @property
+    def model(self) -> str:
+        """The one that is looked at."""
+        return self._set.model
+
+    @property
+    def policy(self) -> MonitorParams:
+        """By which it is."""
+        return self._set.policy
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Columns for whose values the metric is measured."""
+        own = self._set.policy.quality.slices
+        return self._set.slices if own is None else own
+
+    def check(self) -> Look:
+        """Look once. Raises MonitorBusy, NothingLive, ReferenceMissing, LogError, ...
+
+        Where the registry is away windows are judged by what was fetched before, and shown in
+        MLflow by a later look.
+        """
+        self._problems = []
+        with self.kept.turn(), tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+            self._settle()
+            now = self._registry()
+            judged = tuple(self._judge(now, Path(folder)))
+            again = self._labels_anew(now, Path(folder))
+            windows = self.kept.windows(HISTORY)
+            mute = self._mute()
+            decision = self._decide(windows, now, mute)
+            did = self._act(decision, now, windows)
+            unsent = alerts.deliver(self.kept, self._set.policy, self._say)
+            self._publish(now, Path(folder))
+            self._gauges(windows, decision, bool(mute), unsent)
+        return Look(
+            self._set.model,
+            now.version,
+            judged,
+            again,
+            decision,
+            did.sentence if did else "",
+            did.state if did else "",
+            mute,
+            unsent,
+            tuple(self._problems),
+        )
+
+    # What is live
+
+    def _registry(self) -> _Known:
+        """Raises NothingLive, and RegistryUnreachable where nothing is known from before."""
+        model = self._set.model
+        try:
+            store = Store(self._set.uri)
+            found, shown = projection.look(store, model)
+        except (RegistryUnreachable, RegistryRefused, StoreMissing) as error:
+            known = self.kept.fact("live")
+            if known is None or baseline.cached(self._cache, known["version"]) is None:
+                raise
+            self._problems.append(
+                f"{error}; v{known['version']} was live when it last answered, and what is found "
+                "is shown in MLflow later"
+            )
+            return _Known(**known, problem=str(error))
+        state = state_of(found)
+        if state.production is None:
+            raise NothingLive(model)
+        former = state.former[-1] if state.former else None
+        challenger = state.traffic.challenger if state.traffic else None
+        now = _Known(state.production, former, challenger, found, shown)
+        facts = {"version": now.version, "former": former, "challenger": challenger}
+        self.kept.note("live", facts)
+        return now
+
+    def _version_at(self, now: _Known, moment: float) -> int:
+        """What was in Production then, by the ledger."""
+        if now.found is None:
+            return now.version
+        entries = [w.entry for w in now.found.winners if _seconds(w.entry.time) <= moment]
+        return fold(entries, State()).production or now.version
+
+    def _baseline(self, now: _Known, version: int, folder: Path) -> Baseline:
+        """Raises ReferenceMissing, RegistryUnreachable."""
+        if version in self._baselines:
+            return self._baselines[version]
+        if now.found is None or now.shown is None:
+            known = baseline.cached(self._cache, version)
+            if known is None:
+                raise ReferenceMissing(version, "the registry is away")
+        else:
+            about = now.shown.versions.get(version)
+            if about is None:
+                raise ReferenceMissing(version, "it was deleted from MLflow")
+            ignore = (*self._set.serve.never_stored, *self._set.policy.drift.ignore)
+            store = Store(self._set.uri)
+            known = baseline.fetch(store, now.found, about, folder, self._cache, ignore)
+        self._baselines[version] = known
+        return known
+
+    @property
+    def _cache(self) -> Path:
+        return self._set.folder / "monitoring" / self._set.model
+
+    # Windows
+
+    def _judge(self, now: _Known, folder: Path) -> Iterator[Judged]:
+        windows = self.kept.windows(1)
+        former = windows[-1] if windows else None
+        last = Span(former.number, former.since, former.until) if former else None
+        over = spans.closed(self._log, self._set.model, self._set.policy, last, time.time())
+        for span in over:
+            self.kept.renew()
+            window = self._judge_one(span, former, now, folder)
+            yield window
+            former = window
+
+    def _judge_one(self, span: Span, former: Judged | None, now: _Known, folder: Path) -> Judged:
+        model, policy = self._set.model, self._set.policy
+        version = self._version_at(now, span.until)
+        try:
+            known = self._baseline(now, version, folder)
+        except ReferenceMissing as error:
+            window = Judged(
+                model, span.number, span.since, span.until, 0, version, problem=str(error)
+            )
+            self.kept.keep(window, None, 0)
+            return window
+        seen = look.read(self._log, model, span, known, self.slices)
+        before = self._before(former, known)
+        calibration = self._calibration(known, span)
+        window = look.judge(
+            model, span, seen, known, before, former, policy, self.slices, calibration
+        )
+        self.kept.keep(window, seen.profile.as_dict(), seen.labelled)
+        return window
+
+    def _before(self, former: Judged | None, known: Baseline) -> Profile | None:
+        """The rows of the window before, against the same reference."""
+        if former is None or former.rows == 0:
+            return None
+        if former.version == known.version and not former.problem:
+            raw = self.kept.profile(former.number)
+            return None if raw is None else Profile.from_dict(known.reference, raw)
+        span = Span(former.number, former.since, former.until)
+        return look.read(self._log, self._set.model, span, known, ()).profile
+
+    def _calibration(self, known: Baseline, span: Span) -> Calibration:
+        """From held-out rows, and from labelled predictions whose labels came before the end."""
+        answers, labels = list(known.answers), list(known.labels)
+        recent: list[tuple[Any, Any]] = []
+        window = Window(
+            since=span.since - self._set.serve.label_days * 86400,
+            until=span.since,
+            model=self._set.model,
+            version=known.version,
+            labelled=True,
+        )
+        for piece in self._log.predictions(window):
+            recent += [
+                (p.answer, p.label.label)
+                for p in piece
+                if p.label is not None and p.label.received <= span.until
+            ]
+            recent = recent[-CALIBRATE:]
+        answers += [answer for answer, _ in recent]
+        labels += [label for _, label in recent]
+        return Calibration.fit(known.record, answers, labels)
+
+    def _labels_anew(self, now: _Known, folder: Path) -> int:
+        """Measure windows again whose labels were not all there; how many."""
+        since = time.time() - self._set.serve.label_days * 86400
+        done = 0
+        former: Judged | None = None
+        for window, labelled in self.kept.labelled(ANEW):
+            now_known = window
+            if window.until >= since and window.rows and not window.problem:
+                asked = Window(since=window.since, until=window.until, model=self._set.model)
+                _, count = self._log.counts(asked)
+                if count != labelled and abs(count - labelled) >= max(1, window.rows // 50):
+                    now_known = self._measure_anew(window, former, count, now, folder)
+                    done += 1
+            former = now_known
+        return done
+
+    def _measure_anew(
+        self, window: Judged, former: Judged | None, count: int, now: _Known, folder: Path
+    ) -> Judged:
+        self.kept.renew()
+        known = self._baseline(now, window.version, folder)
+        span = Span(window.number, window.since, window.until)
+        seen = look.read(self._log, self._set.model, span, known, self.slices)
+        fresh = look.measured(window, seen, known, self._set.policy, self.slices)
+        fresh = look.with_outcomes(fresh, known, former, self._set.policy)
+        self.kept.keep(fresh, None, count)
+        return fresh
+
+    # Deciding and acting
+
+    def _mute(self) -> str:
+        found = self.kept.muted(time.time())
+        if found is None:
+            return ""
+        reason = f": {found.reason}" if found.reason else ""
+        return f"by {found.actor} until {publish.moment(found.until)}{reason}"
+
+    def _decide(self, windows: Sequence[Judged], now: _Known, mute: str) -> Decision:
+        acts = [deed.act for deed in self.kept.deeds()]
+        situation = Situation(now.version, now.former, now.challenger, mute)
+        decision = decide(windows, self._set.policy, acts, situation)
+        if decision.action in ("retrain", "rollback") and now.problem:
+            held = (*decision.held, f"no {decision.action}: {now.problem}")
+            decision = replace(decision, action="alert", held=held)
+        if windows:
+            before = self.kept.decision(windows[-1].number)
+            if before is None or before.get("action") == "nothing" or decision.action != "nothing":
+                self.kept.decided(windows[-1].number, decision.as_dict())
+        return decision
+
+    def _act(self, decision: Decision, now: _Known, windows: Sequence[Judged]) -> Result | None:
+        if decision.action == "nothing":
+            return None
+        if decision.action == "alert":
+            count = len(decision.reasons)
+            sentence = f"{count} finding{'s' * (count > 1)} in window {decision.window}"
+            done = Result("done", sentence)
+            self.kept.begin(self._deed(decision, now, "done"), sentence)
+        elif decision.action == "rollback":
+            done = self._roll_back(decision, now)
+        else:
+            done = self._retrain(decision, now)
+        if done.state != "waiting" or not self._waits_already(decision):
+            if done.state == "waiting":
+                self.kept.begin(self._deed(decision, now, "waiting"), done.sentence)
+            self._tell(decision, done, now, windows)
+        return done
+
+    def _deed(self, decision: Decision, now: _Known, state: str) -> Act:
+        return Act(decision.action, decision.window, decision.about, now.version, state)
+
+    def _waits_already(self, decision: Decision) -> bool:
+        """Whether it was told in the cool-down that a retraining waits for data."""
+        return any(
+            deed.act.state == "waiting"
+            and decision.window - deed.act.window < max(self._set.policy.cool_down, 1)
+            for deed in self.kept.deeds()
+        )
+
+    def _roll_back(self, decision: Decision, now: _Known) -> Result:
+        number = self.kept.begin(
+            self._deed(decision, now, "begun"), f"rollback from v{now.version}"
+        )
+        reason = "; ".join(decision.reasons)[: promote.REASON_LIMIT]
+        try:
+            done = promote.rollback(
+                Store(self._set.uri),
+                self._set.model,
+                to=now.former,
+                wish=Wish(AUTO, reason),
+                params=self._set.gates,
+                live=now.version,
+            )
+            nearby.poke(self._set.model)
+            found = Result("done", done.plan.sentence, done.plan.version)
+        except UnderstudyError as error:
+            found = Result("failed", f"the rollback failed: {error}")
+        self.kept.end(number, found.state, found.sentence)
+        return found
+
+    def _retrain(self, decision: Decision, now: _Known) -> Result:
+        tried = self.kept.fact("data_tried") or ""
+        task = Task(
+            self._set.root,
+            self._set.uri,
+            self._set.model,
+            self._baselines[now.version] if now.version in self._baselines else self._live(now),
+            f"window {decision.window}: " + "; ".join(decision.reasons),
+            self._set.policy,
+            self._set.gates,
+            self._set.rule,
+            self._set.folder / "monitoring" / f"retraining-{decision.window}.log",
+            tried,
+        )
+        try:
+            md5 = retrain.newest_data(task, self._say)
+        except UnderstudyError as error:
+            number = self.kept.begin(self._deed(decision, now, "begun"), "retraining")
+            self.kept.end(number, "failed", str(error))
+            return Result("failed", str(error))
+        if why := retrain.waits(task, md5):
+            return Result("waiting", f"a retraining is called for and waits: {why}")
+        number = self.kept.begin(self._deed(decision, now, "begun"), "retraining")
+        self.kept.note("data_tried", md5)
+        alerts.deliver(self.kept, self._set.policy, self._say)
+        self._say(f"retraining: {'; '.join(decision.reasons)}")
+        try:
+            found = retrain.retrain(task, self.kept.renew, self._say)
+        except BaseException as error:
+            self.kept.end(number, "failed", f"the retraining ended by {type(error).__name__}")
+            raise
+        self.kept.end(number, found.state, found.sentence)
+        nearby.poke(self._set.model)
+        return found
+
+    def _live(self, now: _Known) -> Baseline:
+        with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+            return self._baseline(now, now.version, Path(folder))
+
+    def _settle(self) -> None:
+        """What a monitor that died had begun is over, and failed; somebody is told."""
+        for deed in self.kept.deeds():
+            if deed.act.state != "begun":
+                continue
+            over = settle(deed)
+            self.kept.end(deed.id, over.act.state, over.sentence)
+            content = {
+                "model": self._set.model,
+                "action": deed.act.action,
+                "sentence": over.sentence,
+                "state": "failed",
+                "time": time.time(),
+            }
+            self.kept.alert(alerts.channels(self._set.policy), content)
+
+    def _tell(
+        self, decision: Decision, done: Result, now: _Known, windows: Sequence[Judged]
+    ) -> None:
+        newest = windows[-1]
+        then = {
+            "alert": "understudy monitor status",
+            "rollback": "understudy history",
+            "retrain": "understudy status",
+        }[decision.action]
+        content = {
+            "model": self._set.model,
+            "action": decision.action,
+            "state": done.state,
+            "sentence": done.sentence,
+            "reasons": decision.reasons,
+            "held": decision.held,
+            "version": now.version,
+            "window": {
+                "number": newest.number,
+                "since": publish.moment(newest.since),
+                "until": publish.moment(newest.until),
+                "rows": newest.rows,
+            },
+            "time": time.time(),
+            "then": f"`{then}` shows more",
+        }
+        self.kept.alert(alerts.channels(self._set.policy), content)
+
+    # Showing
+
+    def _publish(self, now: _Known, folder: Path) -> None:
+        waiting = self.kept.unpublished()
+        if not waiting or now.found is None:
+            return
+        windows = self.kept.windows(HISTORY)
+        try:
+            store = Store(self._set.uri)
+            for window, decision, run in waiting:
+                self.kept.renew()
+                with _tolerant(self._problems):
+                    known = None
+                    if not window.problem:
+                        known = self._baseline(now, window.version, folder)
+                    history = [w for w in windows if w.number <= window.number]
+                    publish.window(
+                        store,
+                        self.kept,
+                        window,
+                        decision,
+                        history or [window],
+                        known.reference if known else None,
+                        run=run,
+                        files=self._second_opinion(store, now, window, decision, folder),
+                    )
+        except (RegistryUnreachable, RegistryRefused) as error:
+            self._problems.append(f"{error}; what was found is kept and shown in MLflow later")
+
+    def _second_opinion(
+        self,
+        store: Store,
+        now: _Known,
+        window: Judged,
+        decision: Mapping[str, Any],
+        folder: Path,
+    ) -> dict[str, str]:
+        """Evidently's report, where it is installed and there is something to look at."""
+        acts = decision.get("action", "nothing") != "nothing"
+        if not acts or not window.rows or importlib.util.find_spec("evidently") is None:
+            return {}
+        from monitoring import evidently_report
+
+        if now.shown is None or window.version not in now.shown.versions:
+            return {}
+        kept = trial.fetch_kept(store, now.shown.versions[window.version], folder / "second")
+        if isinstance(kept, str):
+            return {}
+        sample, _ = record.reference(kept)
+        span = Window(since=window.since, until=window.until, model=self._set.model)
+        rows = self._log.tables(span).features
+        page = evidently_report.attach(sample, rows)
+        return {"evidently.html": page} if page else {}
+
+    def _gauges(
+        self, windows: Sequence[Judged], decision: Decision, muted: bool, unsent: int
+    ) -> None:
+        problem = bool(self._problems) or bool(windows and windows[-1].problem)
+        self.gauges.show(
+            self._set.model,
+            windows,
+            decision.as_dict(),
+            muted=muted,
+            unsent=unsent,
+            problem=problem,
+        )
+        try:
+            self.gauges.write(self._set.folder / "monitor.prom")
+        except OSError as error:
+            self._problems.append(f"the gauges cannot be written ({error.strerror})")
+
+
+@contextmanager
+def _tolerant(problems: list[str]) -> Iterator[None]:
+    """A window that cannot be shown hides no other."""
+    try:
+        yield
+    except (ReferenceMissing, MonitorStoreRefused) as error:
+        problems.append(str(error))
+
+
+def _seconds(moment: str) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,366 @@
+"""From the profile of a window to findings about its columns. Pure.
+
+A finding needs an effect of at least the policy's threshold and a p-value of at most
+`alpha / tests`: the first keeps harmless differences of large windows out, the second chance in
+small ones (monitoring/distances.py says with which measures and why). Tests that could not reject
+whatever the window were like are not counted (Tarone 1990, Biometrics 46), nor are those of jumps,
+whose thresholds lie beyond what chance does. A distance must also be sure itself, at `alpha`: that
+something differs may be certain while how much it does is noise.
+
+A column whose values are all the same in the reference has no standard deviation: its drift is the
+share of rows that differ from it (total variation), and each of them is outside.
+
+What is outside the range of a sample, or in none of its categories, is not zero in another of the
+same origin, and is compared with how often that is so when each row of the sample is held against
+the others (`alone`). The effect of `outside` and `unseen` is the share beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitoring import distances
+from monitoring.findings import Finding
+from monitoring.profile import Categorical, Names, Numbers, Numeric, Profile, Reference
+from monitoring.sections import DriftPolicy
+from monitoring.values import Floats
+
+SCORE = "answer"
+"""The column that holds the model's answers."""
+FEWEST = 20
+"""Values of the reference below which the distribution of a column is not compared."""
+SHOWN = 3
+"""Unseen categories that a sentence names, ..."""
+LETTERS = 40
+"""... and how much of each."""
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A finding before it is known how many tests there are."""
+
+    kind: str
+    column: str
+    measure: str
+    effect: float
+    threshold: float
+    p: float | None
+    """None where nothing could be found."""
+    broken: bool
+    """Whether that looks like a fault if it is found."""
+    sentence: str
+    chance: float = 0.0
+    """How often chance brings so large an effect, where that is not what `p` says."""
+
+
+def compare(
+    reference: Reference, profile: Profile, before: Profile | None, policy: DriftPolicy
+) -> tuple[Finding, ...]:
+    """Every comparison of a window, found or not, column by column in the reference's order.
+
+    `before` is the profile of the window before, of the same reference. Nothing is compared in a
+    window of fewer than `policy.minimum` rows, and nothing but missing values where so few rows
+    have one. Raises ValueError for a profile of another reference.
+    """
+    for one in (profile, before):
+        if one is not None and one.reference is not reference and one.reference != reference:
+            raise ValueError("a window can only be compared with the reference it was counted by")
+    if profile.rows < policy.minimum:
+        return ()
+    if before is not None and before.rows < policy.minimum:
+        before = None
+    drafts = [
+        draft
+        for column in reference.columns
+        if column not in policy.ignore
+        for draft in _column(reference, profile, before, policy, column)
+    ]
+    tests = sum(draft.p is not None and draft.kind not in ("gone", "jump") for draft in drafts)
+    return tuple(_finding(draft, policy.alpha, tests) for draft in drafts)
+
+
+def _finding(draft: _Draft, alpha: float, tests: int) -> Finding:
+    sure = draft.p is not None and draft.p <= alpha / max(tests, 1) and draft.chance <= alpha
+    found = sure and draft.effect >= draft.threshold
+    return Finding(
+        draft.kind,
+        draft.column,
+        draft.measure,
+        draft.effect,
+        draft.threshold,
+        found,
+        found and draft.broken,
+        draft.sentence,
+    )
+
+
+def _column(
+    reference: Reference,
+    profile: Profile,
+    before: Profile | None,
+    policy: DriftPolicy,
+    column: str,
+) -> Iterator[_Draft]:
+    if column in reference.numeric:
+        known, window = reference.numeric[column], profile.numeric[column]
+        former = before.numeric[column] if before else None
+        drift = _numeric_drift(column, known, window, policy)
+    else:
+        names, found = reference.categorical[column], profile.categorical[column]
+        earlier = before.categorical[column] if before else None
+        drift = _categorical_drift(column, names, found, policy)
+    if column == SCORE:
+        yield from drift
+    elif column in reference.numeric:
+        yield from _missing(column, reference, known.missing, window, profile.rows, policy)
+        yield from drift
+        yield from _outside(column, known, window, policy)
+        yield from _numeric_jump(column, known, window, former, policy)
+    else:
+        yield from _missing(column, reference, names.missing, found, profile.rows, policy)
+        yield from drift
+        yield from _unseen(column, names, found, policy)
+        yield from _categorical_jump(column, found, earlier, policy)
+
+
+def _missing(
+    column: str,
+    reference: Reference,
+    known: int,
+    window: Numbers | Names,
+    rows: int,
+    policy: DriftPolicy,
+) -> Iterator[_Draft]:
+    """How much is missing; and whether the column is, as far as any row says.
+
+    A column of values that are no numbers is not gone.
+    """
+    strange = window.not_numbers if isinstance(window, Numbers) else 0
+    was, share = known / reference.rows, window.missing / rows
+    p = distances.p_share((known, reference.rows), (window.missing, rows))
+    can = 0 < known + window.missing < reference.rows + rows
+    told = f", {_percent(strange / rows)} because they are no numbers" if strange else ""
+    gone = window.missing == rows and not strange
+    why = "the rows do not have it" if window.absent == rows else "no row has a value of it"
+    yield _Draft(
+        "gone",
+        column,
+        "share",
+        float(gone),
+        1.0,
+        p if can and gone else None,  # the same test as of `missing`, which is counted
+        broken=True,
+        sentence=f"{column} is gone: {why}" if gone else f"{column} is there",
+    )
+    yield _Draft(
+        "missing",
+        column,
+        "share",
+        abs(share - was),
+        policy.missing,
+        p if can else None,
+        share - was >= policy.broken_missing,
+        f"{column} is missing in {_percent(share)} of rows{told} (was {_percent(was)})",
+    )
+
+
+def _numeric_drift(
+    column: str, known: Numeric, window: Numbers, policy: DriftPolicy
+) -> Iterator[_Draft]:
+    if not _enough(known.values, window.values, policy):
+        return
+    kind, where = ("score", "") if column == SCORE else ("drift", column)
+    shown = "the model's answer" if column == SCORE else column
+    counts = np.array(known.counts)
+    if known.sd == 0:
+        same = int(counts.max())
+        differ = window.values - int(window.counts[int(counts.argmax())])
+        share = differ / window.values
+        yield _Draft(
+            kind,
+            where,
+            "total_variation",
+            share,
+            policy.categorical,
+            distances.p_share((0, same), (differ, window.values)) if differ else None,
+            broken=False,
+            sentence=f"{shown} is not {_number(known.mean)} in {_percent(share)} of rows "
+            "(it always was)",
+        )
+        return
+    effect, chance = distances.wasserstein(
+        _scored(known), (counts, np.array(known.sums)), (window.counts, window.sums)
+    )
+    mean, sd = _moments(known, window)
+    yield _Draft(
+        kind,
+        where,
+        "wasserstein",
+        effect,
+        policy.score if column == SCORE else policy.numeric,
+        distances.p_numeric(counts, window.counts),
+        broken=False,
+        sentence=f"{shown} moved by {_number(effect)} standard deviations of the reference on "
+        f"average (mean {_number(mean)}, was {_number(known.mean)}; "
+        f"standard deviation {_number(sd)}, was {_number(known.sd)})",
+        chance=chance,
+    )
+
+
+def _outside(column: str, known: Numeric, window: Numbers, policy: DriftPolicy) -> Iterator[_Draft]:
+    rows, of = window.values + window.infinite, known.values + known.infinite
+    if not known.edges or not _enough(of, rows, policy):
+        return
+    count = int(window.counts[0] + window.counts[-1]) + window.infinite
+    effect = max(count / rows - known.alone / of, 0.0)
+    infinite = f", {_percent(window.infinite / rows)} infinite" if window.infinite else ""
+    yield _Draft(
+        "outside",
+        column,
+        "share",
+        effect,
+        policy.outside,
+        distances.p_share((known.alone, of), (count, rows), 1) if count else None,
+        effect >= policy.broken_share,
+        f"{column} is outside {_number(known.min)} to {_number(known.max)}, the range of the "
+        f"reference, in {_percent(count / rows)} of rows{infinite}",
+    )
+
+
+def _numeric_jump(
+    column: str, known: Numeric, window: Numbers, former: Numbers | None, policy: DriftPolicy
+) -> Iterator[_Draft]:
+    if former is None or not known.edges or min(window.values, former.values) < policy.minimum:
+        return
+    if known.sd == 0:
+        one, other = former.counts, window.counts
+        yield _jump_of_shares(column, one, other, policy)
+        return
+    effect, chance = distances.wasserstein(
+        _scored(known), (former.counts, former.sums), (window.counts, window.sums)
+    )
+    mean, was = _moments(known, window)[0], _moments(known, former)[0]
+    yield _Draft(
+        "jump",
+        column,
+        "wasserstein",
+        effect,
+        policy.jump,
+        distances.p_numeric(former.counts, window.counts),
+        broken=True,
+        sentence=f"{column} differs from the window before by {_number(effect)} standard "
+        f"deviations of the reference (mean {_number(mean)}, was {_number(was)})",
+        chance=chance,
+    )
+
+
+def _categorical_drift(
+    column: str, known: Categorical, window: Names, policy: DriftPolicy
+) -> Iterator[_Draft]:
+    if not _enough(known.values, window.values, policy):
+        return
+    one = np.array([*known.counts.values(), 0])
+    other = np.r_[window.counts, window.strange]
+    effect, chance = distances.total_variation(one, other)
+    change = other / other.sum() - one / one.sum()
+    place = int(np.argmax(np.abs(change)))
+    names = [*map(_shown, known.counts), "what the reference does not have"]
+    is_score = column == SCORE
+    yield _Draft(
+        "score" if is_score else "drift",
+        "" if is_score else column,
+        "total_variation",
+        effect,
+        policy.categorical,
+        distances.p_categories(one, other),
+        broken=False,
+        sentence=f"{_percent(effect)} of rows have another {'answer' if is_score else column} than "
+        f"in the reference (most of all {names[place]}: {_percent(other[place] / other.sum())}, "
+        f"was {_percent(one[place] / one.sum())})",
+        chance=chance,
+    )
+
+
+def _unseen(
+    column: str, known: Categorical, window: Names, policy: DriftPolicy
+) -> Iterator[_Draft]:
+    if not known.counts or not _enough(known.values, window.values, policy):
+        return
+    share = window.strange / window.values
+    effect = max(share - known.alone / known.values, 0.0)
+    listed = sorted(window.unseen.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+    names = ", ".join(_shown(name) for name, _ in listed)
+    yield _Draft(
+        "unseen",
+        column,
+        "share",
+        effect,
+        policy.unseen,
+        distances.p_share((known.alone, known.values), (window.strange, window.values), 1)
+        if window.strange
+        else None,
+        effect >= policy.broken_share,
+        f"{column} is none of the categories of the reference in {_percent(share)} of rows"
+        + (f" (most of all {names})" if names else ""),
+    )
+
+
+def _categorical_jump(
+    column: str, window: Names, former: Names | None, policy: DriftPolicy
+) -> Iterator[_Draft]:
+    if former is None or min(window.values, former.values) < policy.minimum:
+        return
+    named = sorted({*window.unseen, *former.unseen})
+    one, other = (
+        np.array([*found.counts, *(found.unseen.get(n, 0) for n in named), found.others])
+        for found in (former, window)
+    )
+    yield _jump_of_shares(column, one, other, policy)
+
+
+def _jump_of_shares(
+    column: str, one: distances.Counts, other: distances.Counts, policy: DriftPolicy
+) -> _Draft:
+    effect, chance = distances.total_variation(one, other)
+    return _Draft(
+        "jump",
+        column,
+        "total_variation",
+        effect,
+        policy.jump_share,
+        distances.p_categories(one, other),
+        broken=True,
+        sentence=f"{column} differs from the window before in {_percent(effect)} of rows",
+        chance=chance,
+    )
+
+
+def _enough(known: int, values: int, policy: DriftPolicy) -> bool:
+    return known >= FEWEST and values >= policy.minimum
+
+
+def _scored(known: Numeric) -> Floats:
+    return known.scores(np.array(known.edges))
+
+
+def _moments(known: Numeric, window: Numbers) -> tuple[float, float]:
+    """Mean and standard deviation in the column's own unit."""
+    mean = float(window.sums.sum()) / window.values
+    sd = max(window.squares / window.values - mean * mean, 0.0) ** 0.5
+    unit = known.sd or 1.0
+    return (known.mean or 0.0) + mean * unit, sd * unit
+
+
+def _shown(category: str) -> str:
+    return repr(category[:LETTERS])
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
