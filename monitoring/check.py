@@ -527,7 +527,7 @@ class Monitor:
         acts = decision.get("action", "nothing") != "nothing"
         if not acts or not window.rows or importlib.util.find_spec("evidently") is None:
             return {}
-        from monitoring import evidently_report
+        from monitoring.evidently_report import attach
 
         if now.shown is None or window.version not in now.shown.versions:
             return {}
@@ -537,7 +537,7 @@ class Monitor:
         sample, _ = record.reference(kept)
         span = Window(since=window.since, until=window.until, model=self._set.model)
         rows = self._log.tables(span).features
-        page = evidently_report.attach(sample, rows)
+        page = attach(sample, rows)
         return {"evidently.html": page} if page else {}
 
     def _gauges(

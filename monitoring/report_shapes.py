@@ -65,17 +65,18 @@ def shape(reference: Reference, profile: Profile, column: str) -> Shape | None:
 def _numeric(reference: Reference, profile: Profile, column: str) -> Shape:
     known, found = reference.numeric[column], profile.numeric[column]
     bars: list[Bar] = []
-    if known.edges:
+    if known.edges and known.min is not None and known.max is not None:
+        least, most = known.min, known.max
         was, now = np.array(known.counts, float), np.asarray(found.counts, float)
         was, now = was / max(was.sum(), 1), now / max(now.sum(), 1)
         edges = known.edges
         if was[-1]:  # the largest number there is; nothing lies above it
             edges, was, now = (*edges, math.inf), np.r_[was, 0.0], np.r_[now, 0.0]
         if now[0]:
-            bars.append(Bar(f"below {short(known.edges[0])}", 0.0, float(now[0]), new=True))
-        bars += _alone(edges, was, now) or _ranges(edges, was, now)
+            bars.append(Bar(f"below {short(least)}", 0.0, float(now[0]), new=True))
+        bars += _alone(edges, was, now) or _ranges(edges, was, now, (least, most))
         if now[-1]:
-            bars.append(Bar(f"above {short(known.max or 0.0)}", 0.0, float(now[-1]), new=True))
+            bars.append(Bar(f"above {short(most)}", 0.0, float(now[-1]), new=True))
     odd = [
         f"{count(n, one, more)}"
         for n, one, more in (
@@ -88,7 +89,7 @@ def _numeric(reference: Reference, profile: Profile, column: str) -> Shape:
 
 
 def _is_point(low: float, high: float) -> bool:
-    return bool(high <= np.nextafter(low, np.inf))
+    return high <= math.nextafter(low, math.inf)
 
 
 def _alone(edges: Sequence[float], was: Floats, now: Floats) -> list[Bar]:
@@ -102,21 +103,24 @@ def _alone(edges: Sequence[float], was: Floats, now: Floats) -> list[Bar]:
     return points if len(points) <= BARS else []
 
 
-def _ranges(begin: Sequence[float], was: Floats, now: Floats) -> list[Bar]:
+def _ranges(
+    begin: Sequence[float], was: Floats, now: Floats, within: tuple[float, float]
+) -> list[Bar]:
     """Bars of one width; what a bin holds is spread over it evenly."""
     edges = np.array(begin)
     total = np.cumsum(was)  # was[i] lies before edges[i]
-    low = edges[max(int(np.searchsorted(total[:-1], TAIL, side="right")) - 1, 0)]
-    high = edges[min(int(np.searchsorted(total[:-1], 1 - TAIL)), len(edges) - 1)]
+    first = max(int(np.searchsorted(total[:-1], TAIL, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(total[:-1], 1 - TAIL)), len(edges) - 1)
+    low, high = max(edges[first], within[0]), min(edges[last], within[1])
     with np.errstate(over="ignore", invalid="ignore"):
         limits = np.linspace(low, high, BARS + 1)
     if not low < high or not np.isfinite(limits).all() or (np.diff(limits) <= 0).any():
         limits = edges[[0, -1]]
     shares = [_spread(edges, side[1:-1], limits) for side in (was, now)]
     names = [f"{short(a)} to {short(b)}" for a, b in pairwise(limits.tolist())]
-    if limits[0] > edges[0]:
+    if limits[0] > within[0]:
         names[0] = f"up to {short(float(limits[1]))}"
-    if limits[-1] < edges[-1]:
+    if limits[-1] < within[1]:
         names[-1] = f"from {short(float(limits[-2]))}"
     return [Bar(n, float(a), float(b)) for n, a, b in zip(names, *shares, strict=True)]
 
@@ -131,8 +135,9 @@ def _spread(edges: Floats, shares: Floats, limits: Floats) -> Floats:
             continue
         cuts = np.clip(limits, low, high)
         cuts[0], cuts[-1] = low, high
-        # Halves, so that no difference of two finite numbers is infinite.
-        found += share * np.diff(cuts / 2) / (high / 2 - low / 2)
+        # Halves of large numbers, so that no difference of two finite ones is infinite.
+        scale = 0.5 if max(abs(low), abs(high)) > 1 else 1.0
+        found += share * np.diff(cuts * scale) / (high * scale - low * scale)
     return found
 
 

@@ -177,6 +177,7 @@ class Gateway:
             counts = self._recorder.counts()
             self.metrics.queued.set(counts.pop("queued"))
             self.metrics.records.update(counts)
+            self.metrics.violations = self._recorder.contracts.violations()
 
     def _gauge_experiment(self, follower: Follower) -> None:
         split, name = follower.split, follower.model
@@ -190,7 +191,10 @@ class Gateway:
             "records": {**kept.counts(), "problem": kept.problem} if kept else None,
             "default": self._default.model,
             "seconds_up": round(time.time() - self.started, 1),
-            "models": {name: f.status() for name, f in self.followers.items()},
+            "models": {
+                name: {**f.status(), "contract": kept.contracts.of(name) if kept else None}
+                for name, f in self.followers.items()
+            },
         }
 
     def _status(self) -> Answered:

@@ -52,6 +52,12 @@ class _Counted(Collector):
             records.add_metric((kind,), count)
         yield events
         yield records
+        about = "Values in answered rows that break the contract, or are of another type."
+        names = ("model", "column", "rule")
+        violations = CounterMetricFamily("understudy_contract_violations", about, labels=names)
+        for cell, count in self._metrics.violations.items():
+            violations.add_metric(cell, count)
+        yield violations
 
 
 class Metrics:
@@ -93,6 +99,8 @@ class Metrics:
         """Swaps, refusals, rehearsals, restarts, by model and kind; they are counted elsewhere."""
         self.records: dict[str, int] = {}
         """Predictions by what became of them."""
+        self.violations: dict[tuple[str, str, str], int] = {}
+        """By model, column and rule, of the contract's and the live version's own."""
         self.registry.register(_Counted(self))
         self._children: dict[tuple[str, int, int], Counter] = {}
         self._seconds: dict[str, deque[Second]] = {}

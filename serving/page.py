@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from serving import experiment_card, plot, words
+from serving.contract import total
 from serving.style import FAVICON, ICONS, MARK, SHEET
 
 if TYPE_CHECKING:
@@ -286,6 +287,8 @@ def _facts(model: Model) -> str:
         "rehearsals": f"{rehearsals}, {failed} failed" if failed else rehearsals,
         "processes restarted": model.get("restarts", 0),
     }
+    if model.get("contract"):
+        facts["contract violations"] = total(model["contract"])
     items = "".join(f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in facts.items())
     return f'<dl class="facts">{items}</dl>'
 

@@ -11,15 +11,15 @@ import os
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from serving import record_store, record_tables
+from serving import contract, record_store, record_tables
 from serving.errors import LogError
 from serving.feedback import Item
 from serving.frames import FEEDBACK, PREDICTIONS, SETTINGS, Record, take, unpack
@@ -46,6 +46,8 @@ class Settings:
     label_days: float = 60.0
     parent: int = 0
     """The gateway's process id."""
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    """What rows are held against (contract.Contracts.settings); later settings change it."""
 
     def as_json(self) -> bytes:
         """For the frame."""
@@ -97,6 +99,7 @@ class Writer:
         """Raises LogUrlRefused."""
         self._settings, self._inlet, self._outlet = settings, inlet, outlet
         self._never = frozenset(settings.never_stored)
+        self._checks = contract.checks(settings.contract)
         self._engine = record_tables.engine(settings.url)
         self._made = False
         self._sweep_at = time.monotonic() + 1
@@ -118,16 +121,29 @@ class Writer:
 
     def _take(self, kind: bytes, number: int, content: bytes) -> None:
         if kind == PREDICTIONS:
-            recorded = [self._rows(record) for record in unpack(content)]
+            counted: dict[str, contract.Counted] = {}
+            recorded = [self._rows(record, counted) for record in unpack(content)]
             lost = self._until_done(lambda: self._insert(recorded), number)
-            self._outlet.say(done=number, written=len(recorded) - lost, lost=lost)
+            done = {"written": len(recorded) - lost, "lost": lost, "contract": counted}
+            self._outlet.say(done=number, **done)
         elif kind == FEEDBACK:
             items = [Item(*raw) for raw in orjson.loads(content)]
             answers = self._until_done(lambda: self._label(items), number)
             self._outlet.say(done=number, answers=[tuple(answer) for answer in answers])
+        else:
+            self._checks = contract.checks(Settings(**orjson.loads(content)).contract)
 
-    def _rows(self, record: Record) -> list[dict[str, Any]]:
-        return record_store.values(record, rows_of(record, self._never))
+    def _rows(self, record: Record, counted: dict[str, contract.Counted]) -> list[dict[str, Any]]:
+        """A request's rows for the table; what they violate is added to `counted`, by model."""
+        checks = self._checks.get(record.model)
+
+        def see(rows: Sequence[Mapping[str, Any]]) -> None:
+            if checks is not None:
+                typed = not record.content_type.strip().lower().startswith("text/csv")
+                known = counted.setdefault(record.model, contract.nothing())
+                contract.add(known, checks.count(rows, typed=typed))
+
+        return record_store.values(record, rows_of(record, self._never, see))
 
     def _until_done(self, act: Any, number: int) -> Any:
         """What `act` returns, once it does. Raises Gone where the gateway does not wait for it."""

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from registry.errors import UnderstudyError
+from serving.contract import Contracts
 from serving.feedback import Item
 from serving.frames import FEEDBACK, PREDICTIONS, SETTINGS, Record, frame, pack
 from serving.wire import NotAccepted
@@ -97,18 +98,18 @@ class Recorder:
         label_days: float = 60.0,
         queue_bytes: int = 64_000_000,
         launch: Sequence[str] = LAUNCH,
+        contracts: Contracts | None = None,
     ) -> None:
         self._say, self._limit, self._launch = say, queue_bytes, launch
-        self._settings = orjson.dumps(
-            {
-                "url": url,
-                "never_stored": list(never_stored),
-                "days": days,
-                "max_bytes": max_bytes,
-                "label_days": label_days,
-                "parent": os.getpid(),
-            }
-        )
+        self.contracts = contracts or Contracts()
+        self._plain = {
+            "url": url,
+            "never_stored": list(never_stored),
+            "days": days,
+            "max_bytes": max_bytes,
+            "label_days": label_days,
+            "parent": os.getpid(),
+        }
         self._waiting: deque[Record | _Feedback] = deque()
         self._away: dict[int, _Away] = {}
         self._bytes = 0
@@ -253,6 +254,8 @@ class Recorder:
         things, size = self._next()
         if not things:
             return
+        if self.contracts.moved():
+            self._set()
         self._number += 1
         self._away[self._number] = _Away(things, size, time.monotonic())
         first = things[0]
@@ -282,6 +285,11 @@ class Recorder:
             things.append(waiting.popleft())
             size += thing.size
         return things, size
+
+    def _set(self) -> None:
+        """Tell the writer what it must know: first, and when a live version has other columns."""
+        content = orjson.dumps({**self._plain, "contract": self.contracts.settings()})
+        self._send(frame(SETTINGS, 0, content))
 
     def _send(self, data: bytes) -> None:
         if self._process is None or self._process.stdin is None:
@@ -322,7 +330,7 @@ class Recorder:
             limit=LINE,
             env={**os.environ, "PYTHONPATH": path},
         )
-        self._send(frame(SETTINGS, 0, self._settings))
+        self._set()
 
     async def _listen(self) -> None:
         """Take what the writer says, until it ends."""
@@ -388,6 +396,7 @@ class Recorder:
         else:
             self._written += said["written"]
             self._lost += said["lost"]
+            self.contracts.add(said.get("contract", {}))
             if said["lost"]:
                 self._say("log_refused_records", {"lost": said["lost"]})
         self._deaths = 0

@@ -145,6 +145,20 @@ EXPERIMENT: Schema = {
     "type": ["object", "null"],
     "description": "The experiment or guard, or the last one that ended; null before any.",
 }
+_CONTRACT: Schema = {
+    **_object(
+        {
+            "checked": {**COUNT, "description": "Answered rows that were held against it."},
+            "violations": {
+                "type": "object",
+                "additionalProperties": {"type": "object", "additionalProperties": COUNT},
+                "description": "By column and rule: min, max, allowed, missing, type.",
+            },
+        }
+    ),
+    "type": ["object", "null"],
+    "description": "Values that break data.contract; null where no predictions are kept.",
+}
 MODEL = _object(
     {
         "model": TEXT,
@@ -167,9 +181,11 @@ MODEL = _object(
         "restarts": COUNT,
         "traffic": TRAFFIC,
         "experiment": EXPERIMENT,
+        "contract": _CONTRACT,
     },
     "traffic",
     "experiment",
+    "contract",
     says="What is live, what stands by and what is wrong.",
 )
 _RECORDS: Schema = {

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,21 @@ class Row:
     answer: str | None
 
 
-def unpack(record: Record, never_stored: Collection[str] = ()) -> list[Row]:
+def unpack(
+    record: Record,
+    never_stored: Collection[str] = (),
+    see: Callable[[list[Features]], None] | None = None,
+) -> list[Row]:
     """The rows of a request: `ID` of a single one, `ID-0`, `ID-1`, ... of several.
 
-    A request that was not answered with 200 is one row without features and answer.
+    A request that was not answered with 200 is one row without features and answer. `see` is shown
+    the features, where they could be read.
     """
     if record.status != 200:
         return [Row(record.id, None, None, None)]
     features = read(record, frozenset(never_stored))
+    if see is not None and features is not None:
+        see(features)
     answers = _answers(record.answer, len(features) if features is not None else record.rows)
     count = len(features) if features is not None else len(answers)
     if count == 1:

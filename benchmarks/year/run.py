@@ -172,7 +172,7 @@ class Run:
         self.year.seconds = time.monotonic() - start
         return self.year
 
-    def _month_ends(self, month: int, monitor: Monitor, gateway: Gateway, sender: Sender) -> None:
+    def _month_ends(self, month: int, monitor: Monitor, gateway: Gateway) -> None:
         own = self.world.truth[self.world.truth["month"] == month]
         known = own["arrival"].dropna()
         self.year.late[month] = float((known == "late").mean())

@@ -45,6 +45,8 @@ def gateway(
     file = registry.root / "log" / "predictions.db"
     found = Gateway(registry, environment, rehearse=0, timeout=20, records=f"sqlite:///{file}")
     found.launch = bound_by_modes() or found.launch
+    with (registry.root / "params.yaml").open("a") as params:
+        params.write("data: {contract: {id: {min: 1.0e+18}}}\n")  # which every row breaks
     with ending(found):
         found.start()
         yield found
@@ -147,6 +149,12 @@ def test_a_writer_that_is_killed_in_mid_write_costs_no_answer_and_no_record(
     answered += traffic.ids
     assert traffic.wrong == []
     assert require_all_accounted_for(gateway, answered) == 0
+    with closing(sqlite3.connect(f"file:{file(gateway)}?mode=ro", uri=True)) as log:
+        rows = log.execute("SELECT count(*) FROM predictions").fetchone()[0]
+    contract = gateway.get("/status").json["models"]["m"]["contract"]
+    assert contract == {"checked": rows, "violations": {"id": {"min": rows}}}
+    counter = 'understudy_contract_violations_total{column="id",model="m",rule="min"}'
+    assert f"{counter} {rows:.1f}" in gateway.get("/metrics").body.decode()
     assert "log not written" in gateway.log.read_text()
     assert "log written again" in gateway.log.read_text()
 
