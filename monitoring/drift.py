@@ -2,10 +2,10 @@
 
 A finding needs an effect of at least the policy's threshold and a p-value of at most
 `alpha / tests`: the first keeps harmless differences of large windows out, the second chance in
-small ones (monitoring/distances.py says with which measures and why). Tests that could not reject
-whatever the window were like are not counted (Tarone 1990, Biometrics 46), nor are those of jumps,
-whose thresholds lie beyond what chance does. A distance must also be sure itself, at `alpha`: that
-something differs may be certain while how much it does is noise.
+small ones (monitoring/distances.py says with which measures and why). Tests of shares that so few
+rows have that they cannot reject are not counted, nor are those of jumps, whose thresholds lie
+beyond what chance does. A distance must also be sure itself, at `alpha`: that something differs
+may be certain while how much it does is noise.
 
 A column whose values are all the same in the reference has no standard deviation: its drift is the
 share of rows that differ from it (total variation), and each of them is outside.
@@ -47,11 +47,12 @@ class _Draft:
     measure: str
     effect: float
     threshold: float
-    p: float | None
-    """None where nothing could be found."""
+    p: float
     broken: bool
     """Whether that looks like a fault if it is found."""
     sentence: str
+    least: float = 0.0
+    """The smallest p-value that there could be."""
     chance: float = 0.0
     """How often chance brings so large an effect, where that is not what `p` says."""
 
@@ -78,12 +79,13 @@ def compare(
         if column not in policy.ignore
         for draft in _column(reference, profile, before, policy, column)
     ]
-    tests = sum(draft.p is not None and draft.kind not in ("gone", "jump") for draft in drafts)
+    least = [draft.least for draft in drafts if draft.kind not in ("gone", "jump")]
+    tests = distances.counted(least, policy.alpha)
     return tuple(_finding(draft, policy.alpha, tests) for draft in drafts)
 
 
 def _finding(draft: _Draft, alpha: float, tests: int) -> Finding:
-    sure = draft.p is not None and draft.p <= alpha / max(tests, 1) and draft.chance <= alpha
+    sure = draft.p <= alpha / tests and draft.chance <= alpha
     found = sure and draft.effect >= draft.threshold
     return Finding(
         draft.kind,
@@ -140,8 +142,8 @@ def _missing(
     """
     strange = window.not_numbers if isinstance(window, Numbers) else 0
     was, share = known / reference.rows, window.missing / rows
-    p = distances.p_share((known, reference.rows), (window.missing, rows))
-    can = 0 < known + window.missing < reference.rows + rows
+    shares = (known, reference.rows), (window.missing, rows)
+    p = distances.p_share(*shares)
     told = f", {_percent(strange / rows)} because they are no numbers" if strange else ""
     gone = window.missing == rows and not strange
     why = "the rows do not have it" if window.absent == rows else "no row has a value of it"
@@ -151,7 +153,7 @@ def _missing(
         "share",
         float(gone),
         1.0,
-        p if can and gone else None,  # the same test as of `missing`, which is counted
+        p if gone else 1.0,  # the same test as of `missing`, which is counted
         broken=True,
         sentence=f"{column} is gone: {why}" if gone else f"{column} is there",
     )
@@ -161,9 +163,10 @@ def _missing(
         "share",
         abs(share - was),
         policy.missing,
-        p if can else None,
+        p,
         share - was >= policy.broken_missing,
         f"{column} is missing in {_percent(share)} of rows{told} (was {_percent(was)})",
+        least=distances.least_share(*shares),
     )
 
 
@@ -179,16 +182,18 @@ def _numeric_drift(
         same = int(counts.max())
         differ = window.values - int(window.counts[int(counts.argmax())])
         share = differ / window.values
+        p = distances.p_share((0, same), (differ, window.values), 1)
         yield _Draft(
             kind,
             where,
             "total_variation",
             share,
             policy.categorical,
-            distances.p_share((0, same), (differ, window.values)) if differ else None,
+            p,
             broken=False,
             sentence=f"{shown} is not {_number(known.mean)} in {_percent(share)} of rows "
             "(it always was)",
+            least=p,
         )
         return
     effect, chance = distances.wasserstein(
@@ -216,6 +221,7 @@ def _outside(column: str, known: Numeric, window: Numbers, policy: DriftPolicy) 
         return
     count = int(window.counts[0] + window.counts[-1]) + window.infinite
     effect = max(count / rows - known.alone / of, 0.0)
+    shares = (known.alone, of), (count, rows)
     infinite = f", {_percent(window.infinite / rows)} infinite" if window.infinite else ""
     yield _Draft(
         "outside",
@@ -223,10 +229,11 @@ def _outside(column: str, known: Numeric, window: Numbers, policy: DriftPolicy) 
         "share",
         effect,
         policy.outside,
-        distances.p_share((known.alone, of), (count, rows), 1) if count else None,
+        distances.p_share(*shares, 1),
         effect >= policy.broken_share,
         f"{column} is outside {_number(known.min)} to {_number(known.max)}, the range of the "
         f"reference, in {_percent(count / rows)} of rows{infinite}",
+        least=distances.least_share(*shares, 1),
     )
 
 
@@ -291,6 +298,7 @@ def _unseen(
         return
     share = window.strange / window.values
     effect = max(share - known.alone / known.values, 0.0)
+    shares = (known.alone, known.values), (window.strange, window.values)
     listed = sorted(window.unseen.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
     names = ", ".join(_shown(name) for name, _ in listed)
     yield _Draft(
@@ -299,12 +307,11 @@ def _unseen(
         "share",
         effect,
         policy.unseen,
-        distances.p_share((known.alone, known.values), (window.strange, window.values), 1)
-        if window.strange
-        else None,
+        distances.p_share(*shares, 1),
         effect >= policy.broken_share,
         f"{column} is none of the categories of the reference in {_percent(share)} of rows"
         + (f" (most of all {names})" if names else ""),
+        least=distances.least_share(*shares, 1),
     )
 
 

@@ -146,6 +146,8 @@ def judge(
         estimates=tuple(estimates),
         problem=problem,
     )
+    if guessed := _estimated(window, baseline, policy, calibration):
+        window = replace(window, findings=(*window.findings, guessed))
     window = measured(window, seen, baseline, policy, slices)
     return with_outcomes(window, baseline, former, policy)
 
@@ -174,11 +176,10 @@ def measured(
 def with_outcomes(
     window: Judged, baseline: Baseline, former: Judged | None, policy: MonitorParams
 ) -> Judged:
-    """The window with its findings about metric, estimate and labels."""
-    others = [f for f in window.findings if f.kind not in ("performance", "estimate", "labels")]
+    """The window with its findings about the metric with labels, and about the labels."""
+    others = [f for f in window.findings if f.kind not in ("performance", "labels")]
     found = [
         _performance(window, baseline, policy),
-        _estimate(window, baseline, policy),
         _labels(window, baseline, former, policy),
     ]
     return replace(window, findings=(*others, *(f for f in found if f is not None)))
@@ -233,15 +234,17 @@ def _performance(window: Judged, baseline: Baseline, policy: MonitorParams) -> F
     )
 
 
-def _estimate(window: Judged, baseline: Baseline, policy: MonitorParams) -> Finding | None:
-    """The metric as it is estimated without labels against that on the held-out rows."""
-    guess = _own(window.estimates, baseline.version)
-    about = baseline.record
-    if guess is None or about.metric not in guess.metrics or about.metric not in baseline.metrics:
+def _estimated(
+    window: Judged, baseline: Baseline, policy: MonitorParams, calibration: Calibration
+) -> Finding | None:
+    """The metric as it is estimated without labels, here and on the held-out rows."""
+    guess, about = _own(window.estimates, baseline.version), baseline.record
+    before = estimate(about, baseline.version, baseline.answers, calibration)
+    if guess is None or before is None or guess.rows < policy.drift.minimum:
         return None
-    if guess.rows < policy.drift.minimum:
+    if about.metric not in guess.metrics or about.metric not in before.metrics:
         return None
-    value, base = guess.metrics[about.metric], baseline.metrics[about.metric]
+    value, base = guess.metrics[about.metric], before.metrics[about.metric]
     better = metrics.get(about.metric, about.problem).greater_is_better
     worse = base - value if better else value - base
     return Finding(
@@ -254,7 +257,7 @@ def _estimate(window: Judged, baseline: Baseline, policy: MonitorParams) -> Find
         broken=False,
         sentence=(
             f"{about.metric} of v{baseline.version} is estimated to be {value:.3f}, without "
-            f"labels, and was {base:.3f} on its held-out rows"
+            f"labels; in the same way it is {base:.3f} on its held-out rows"
         ),
     )
 
@@ -319,14 +322,13 @@ def _moved(shares: Mapping[str, float], known: Mapping[str, float]) -> str:
 
 
 def _empty(former: Judged | None) -> Finding:
-    asked = former is not None and former.rows > 0
     return Finding(
         "empty",
         "",
         "rows",
         0.0,
         1.0,
-        found=asked,
-        broken=asked,
+        found=former is not None,
+        broken=False,
         sentence="nobody asked the model anything in this window",
     )

@@ -108,6 +108,8 @@ def _note(window: Judged, decision: Mapping[str, Any]) -> str:
             f"{told.count(len(window.findings), 'comparison')} of "
             f"{told.count(window.rows, 'row')} showed nothing to tell of."
         )
+    if not window.findings and not window.problem:
+        said.append("Windows of fewer rows than monitor.drift.minimum are not judged.")
     number = decision.get("window")
     if isinstance(number, int) and number and number != window.number:
         said.append(f"The decision was taken at window {number}.")
@@ -132,7 +134,7 @@ def _window(window: Judged) -> str:
     for quality in window.quality:
         name = "Labels" if len(window.quality) == 1 else f"Labels of v{quality.version}"
         pairs.append((name, text(told.coverage(quality), 300)))
-    if not any(q.labelled for q in window.quality) and not window.quality:
+    if window.rows and not window.quality:
         pairs.append(("Labels", "none so far"))
     if window.labels:
         pairs.append(("Outcomes", _outcomes(window.labels)))

@@ -14,8 +14,8 @@ ROWS = 25
 """Features that are drawn; the table has them all."""
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Thresholds from which on a cell has the next colour."""
-WIDEST = 2.75
-"""Rem that a column has at most."""
+WIDEST, NARROWEST = 2.75, 20.0
+"""Rem that a column has at most, and what all of them may have at least, for the dates below."""
 
 _WHOLE = (("score", "the answers"), ("labels", "the outcomes"))
 """Kinds about the window that have a row of their own, above those of the features."""
@@ -106,7 +106,7 @@ def heat_map(history: Sequence[Judged]) -> str:
         if more > 0
         else ""
     )
-    widest = f"{WIDEST * len(history):g}rem"
+    widest = f"{max(WIDEST * len(history), NARROWEST):g}rem"
     return (
         f'<div class="heat" style="--widest:{widest}">{body}'
         f"<span></span>{axis(history)}<span></span></div>{rest}{_KEY}"

@@ -33,8 +33,8 @@ _DECIDED = {
 
 def text(value: object, longest: int = LONGEST) -> str:
     """Anything as HTML text on one line: escaped, cut, without what no file can hold."""
-    plain = " ".join(str(value).split()).encode("utf-8", "replace").decode()
-    plain = "".join(c if c.isprintable() else "\ufffd" for c in plain)
+    line = " ".join(str(value).split())
+    plain = "".join(c if c.isprintable() else "\ufffd" for c in line)  # a surrogate is not, either
     return escape(plain if len(plain) <= longest else f"{plain[: longest - 1]}…")
 
 
@@ -144,7 +144,7 @@ def _what(window: Judged) -> str:
     if window.rows == 0:
         return "Nobody asked the model anything in this window."
     if not window.findings:
-        return f"{count(window.rows, 'row')}: too few to judge."
+        return f"Nothing was compared in a window of {count(window.rows, 'row')}."
     kinds = {f.kind for f in window.found}
     parts = []
     if "performance" in kinds:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from registry.record import Record
+from registry.record import ANSWER, Record
 
 RECORD = Record("binary", "y", ("a", "b"), "roc_auc", ("no", "yes"), "yes")
 
@@ -29,6 +29,7 @@ def make_runs(folder: Path) -> dict[str, str]:
     import mlflow
 
     from pipelines import track
+    from pipelines.named_answers import NamedAnswers
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.create_experiment("tiny", artifact_location=(folder / "artifacts").as_uri())
@@ -46,7 +47,8 @@ def make_runs(folder: Path) -> dict[str, str]:
         )
         with mlflow.start_run(run_name=name) as run:
             uri = track.model(pipeline, rows[["a", "b"]], ("sklearn",))
-            track.keep(RECORD, holdout=held, reference=rows)
+            answers = NamedAnswers(pipeline).predict(rows[["a", "b"]]).add_prefix(ANSWER)
+            track.keep(RECORD, holdout=held, reference=pd.concat([rows, answers], axis=1))
         runs[name] = run.info.run_id
         if name == "broken":
             _break(Path(mlflow.artifacts.download_artifacts(uri)))

@@ -90,6 +90,7 @@ class Project:
     def monitor(self) -> Monitor:
         """The monitor of this project, in this process; what it says is kept in a file."""
         root = self.folder
+        (root / ".understudy").mkdir(exist_ok=True)
         log = (root / ".understudy" / "monitor.log").open("a", buffering=1)
         setting = Setting(
             root,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitoring import drift, report, report_drift, report_quality, report_shapes
@@ -165,7 +165,7 @@ def real_page() -> str:
             "bad",
             "Nobody asked the model anything in this window. An alert goes out.",
         ),
-        (window(1, rows=17), NOTHING, "wait", "17 rows: too few to judge."),
+        (window(1, rows=17), NOTHING, "wait", "Nothing was compared in a window of 17 rows."),
         (
             window(1, found("drift", "temp", 0.0)),
             decided("alert", "labels of the week before changed"),
@@ -334,6 +334,7 @@ def test_hostile_texts_stay_texts() -> None:
     assert "<script" not in source
 
 
+@example("\ud800\x00\u202e")
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=80))
 @settings(max_examples=60, deadline=None)
 def test_no_name_changes_what_the_page_is_made_of(name: str) -> None:
@@ -385,6 +386,9 @@ def test_the_curves_are_the_numbers() -> None:
     band = values_of(source, "band")
     assert band == pytest.approx([0.77, 0.75, 0.73, 0.71, 0.69, *low], abs=1e-4)
     assert source.count('class="dot told"') == 2  # of 0.69 and 0.67
+    ticks = re.findall(r'<span style="top:([\d.]+)%">0(\.\d+)</span>', source)
+    assert len(ticks) > 1
+    assert sorted(ticks, key=lambda t: float(t[0])) == sorted(ticks, key=lambda t: -float(t[1]))
 
 
 def test_a_lower_metric_has_its_threshold_above() -> None:
@@ -443,16 +447,28 @@ def test_a_feature_that_was_not_compared_has_an_empty_cell() -> None:
     assert '<rect class="none"' in source
 
 
+def test_what_was_not_found_does_not_look_broken() -> None:
+    """A size that would look broken is not told of where it may be chance."""
+    chance = found("jump", "temp", 0.9, found=False, broken=True)
+    newest = window(1, chance, found("drift", "temp"), found("drift", "wind", 0.3))
+    _, (row, _) = report_drift.rows([newest])
+    assert row.name == "temp"
+    assert row.cells[0] == report_drift.Cell(5.0, "drift", found=True, broken=False)
+    text = said(shown(newest))
+    assert "looks broken" not in text[text.index("All findings") :]
+    assert text.rindex("wind is 0.3 away") < text.rindex("temp is 0.9 away")
+
+
 # Distributions
 
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-3, 3).map(float)
+numbers = st.floats(-1e300, 1e300) | st.integers(-3, 3).map(float)
 
 
 @given(
-    st.lists(numbers | st.none(), min_size=1, max_size=200),
-    st.lists(numbers | st.none(), min_size=1, max_size=200),
+    st.lists(numbers | st.none(), min_size=1, max_size=60),
+    st.lists(numbers | st.none(), min_size=1, max_size=60),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_bars_of_numbers_hold_every_row(was: Any, now: Any) -> None:
     reference = Reference.of(pd.DataFrame({"x": was}, dtype=object), ["x"], [])
     profile = Profile(reference)
@@ -466,10 +482,22 @@ def test_bars_of_numbers_hold_every_row(was: Any, now: Any) -> None:
     assert len(found.bars) <= report_shapes.BARS + 2
     assert sum(b.was for b in found.bars) == pytest.approx(1)
     assert sum(b.now for b in found.bars) == pytest.approx(float(now.count(None) < len(now)))
-    known = [v for v in was if v is not None]
-    outside = [v for v in now if v is not None and not min(known) <= v <= max(known)]
-    share = len(outside) / max(sum(v is not None for v in now), 1)
-    assert sum(b.now for b in found.bars if b.new) == pytest.approx(share)
+    assert all(b.was == 0 for b in found.bars if b.new)
+    counts = profile.numeric["x"].counts
+    outside = (counts[0] + counts[-1]) / max(len(now) - now.count(None), 1)
+    assert sum(b.now for b in found.bars if b.new) == pytest.approx(outside)
+
+
+def test_the_largest_number_there_is_has_a_bar() -> None:
+    largest = 1.7976931348623157e308
+    reference = Reference.of(pd.DataFrame({"x": [1.0, largest]}), ["x"], [])
+    profile = Profile(reference)
+    profile.add(pd.DataFrame({"x": [largest, largest, 1.0, 1.0]}))
+    found = report_shapes.shape(reference, profile, "x")
+    assert found
+    for share in ([b.was for b in found.bars], [b.now for b in found.bars]):
+        assert sum(share) == pytest.approx(1)
+        assert share[-1] >= 0.5
 
 
 @given(
@@ -491,6 +519,18 @@ def test_bars_of_categories_hold_every_row_and_show_what_is_new(was: Any, now: A
         if len(bar.name) == 1:
             assert bar.was == pytest.approx(was.count(bar.name) / len(was))
             assert bar.now == pytest.approx(now.count(bar.name) / len(now))
+
+
+def test_a_rare_new_category_is_shown_among_many() -> None:
+    was = list("abcdefghijkl") * 10
+    reference = Reference.of(pd.DataFrame({"c": was}), [], ["c"])
+    profile = Profile(reference)
+    profile.add(pd.DataFrame({"c": [*was, "new"]}))
+    found = report_shapes.shape(reference, profile, "c")
+    assert found
+    assert [b.name for b in found.bars if b.new] == ["new"]
+    assert found.bars[-1].name == "5 others"
+    assert sum(b.was for b in found.bars) == pytest.approx(1)
 
 
 def test_few_values_have_a_bar_each() -> None:
