@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from monitoring import drift, habit
 from monitoring.errors import ReferenceMissing
-from monitoring.profile import Reference
+from monitoring.profile import Profile, Reference
+from monitoring.sections import DriftPolicy
 from registry import answer as form
 from registry import digest, metrics, record, trial
 from registry.ledger import Replay
 from registry.record import Record
 from registry.store import Store, Version
 
-FORMAT = 1
+FORMAT = 2
 ANSWER = "answer"
 """Column of a profile that holds the model's answer, as one number or category."""
 MOST = 20_000
@@ -47,6 +49,8 @@ class Baseline:
     """Of the same rows."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Of each outcome in the held-out rows; of a regression `mean` and `sd`."""
+    jumps: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """By the size of blocks of held-out rows: the largest jumps between them (monitoring.habit)."""
     data_md5: str = ""
     span: tuple[str, str] | None = None
     """First and last moment of the data that it was trained on."""
@@ -55,7 +59,13 @@ class Baseline:
 
 
 def fetch(
-    store: Store, found: Replay, version: Version, folder: Path, cache: Path, ignore: Sequence[str]
+    store: Store,
+    found: Replay,
+    version: Version,
+    folder: Path,
+    cache: Path,
+    policy: DriftPolicy,
+    ignore: Sequence[str],
 ) -> Baseline:
     """The baseline of a version, from `cache` or made anew with downloads into `folder`.
 
@@ -67,7 +77,7 @@ def fetch(
     path = cache / f"v{version.number}-{key}.json"
     if (known := _cached(path)) is not None:
         return known
-    made = _made(store, evidence, version, folder, ignore)
+    made = _made(store, evidence, version, folder, policy, ignore)
     cache.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(_as_dict(made)))
@@ -96,6 +106,7 @@ def _made(
     evidence: Mapping[str, Any],
     version: Version,
     folder: Path,
+    policy: DriftPolicy,
     ignore: Sequence[str],
 ) -> Baseline:
     number = version.number
@@ -130,7 +141,7 @@ def _made(
         span=origin.span,
         rows=sum(origin.rows.values()),
     )
-    return _with_holdout(store, evidence, version, folder, kept, known)
+    return _with_holdout(store, evidence, version, folder, kept, known, policy)
 
 
 def _with_holdout(
@@ -140,11 +151,13 @@ def _with_holdout(
     folder: Path,
     kept: Path,
     known: Baseline,
+    policy: DriftPolicy,
 ) -> Baseline:
-    """With the answers to the held-out rows, where the artifact is the one that was registered."""
+    """With what the held-out rows tell; no answers where the artifact is not the registered one."""
     held = trial.held_out(kept)
     if isinstance(held, str):
         return known
+    known = replace(known, jumps=_jumps(held, known, policy))
     contender = trial.fetch(store, version, folder / f"model-{version.number}", "local")
     if contender.files is None or digest.of_folder(contender.files) != evidence.get("digest"):
         return known  # somebody else's code is not run
@@ -162,15 +175,34 @@ def _with_holdout(
         else [float(v) for v in np.asarray(answers).reshape(-1)]
     )
     labels = tuple(v.item() if hasattr(v, "item") else v for v in truth.labels)
-    return Baseline(
-        **{
-            **{name: getattr(known, name) for name in known.__dataclass_fields__},
-            "metrics": found,
-            "answers": tuple(listed),
-            "labels": labels,
-            "shares": _shares(known.record, labels),
-        }
+    return replace(
+        known,
+        metrics=found,
+        answers=tuple(listed),
+        labels=labels,
+        shares=_shares(known.record, labels),
     )
+
+
+def _jumps(held: trial.Rows, known: Baseline, policy: DriftPolicy) -> dict[int, dict[str, float]]:
+    """How far blocks of the held-out rows lie from the one before, in the order of the rows."""
+    found: dict[int, dict[str, float]] = {}
+    about = known.record
+    for size in habit.sizes(len(held.rows)):
+        before: Profile | None = None
+        shares: Mapping[str, float] = {}
+        for start in range(0, len(held.rows) - size + 1, size):
+            block = held.rows.iloc[start : start + size]
+            profile = Profile(known.reference)
+            profile.add(block[list(known.columns)])
+            now = _shares(about, block[about.target].tolist())
+            jumps = habit.largest(drift.compare(known.reference, profile, before, policy))
+            if shares and about.problem != "regression":
+                jumps["labels"] = sum(abs(now[c] - shares[c]) for c in now) / 2
+            kept = found.setdefault(size, {})
+            found[size] = {n: max(kept.get(n, 0.0), jumps.get(n, 0.0)) for n in {*kept, *jumps}}
+            before, shares = profile, now
+    return found
 
 
 def _shares(about: Record, labels: Sequence[Any]) -> dict[str, float]:
@@ -206,6 +238,7 @@ def _cached(path: Path) -> Baseline | None:
                 "answers": tuple(raw["answers"]),
                 "labels": tuple(raw["labels"]),
                 "span": tuple(raw["span"]) if raw["span"] else None,
+                "jumps": {int(size): jumps for size, jumps in raw["jumps"].items()},
             }
         )
     except (OSError, ValueError, KeyError, TypeError):

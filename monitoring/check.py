@@ -230,7 +230,9 @@ class Monitor:
                 raise ReferenceMissing(version, "it was deleted from MLflow")
             ignore = (*self._set.serve.never_stored, *self._set.policy.drift.ignore)
             store = Store(self._set.uri)
-            known = baseline.fetch(store, now.found, about, folder, self._cache, ignore)
+            known = baseline.fetch(
+                store, now.found, about, folder, self._cache, self._set.policy.drift, ignore
+            )
         self._baselines[version] = known
         return known
 
@@ -241,17 +243,19 @@ class Monitor:
     # Windows
 
     def _judge(self, now: _Known, folder: Path) -> Iterator[Judged]:
-        windows = self.kept.windows(1)
-        former = windows[-1] if windows else None
+        earlier = self.kept.windows(HISTORY)
+        former = earlier[-1] if earlier else None
         last = Span(former.number, former.since, former.until) if former else None
         over = spans.closed(self._log, self._set.model, self._set.policy, last, time.time())
         for span in over:
             self.kept.renew()
-            window = self._judge_one(span, former, now, folder)
+            window = self._judge_one(span, earlier, now, folder)
             yield window
-            former = window
+            earlier = [*earlier[-HISTORY:], window]
 
-    def _judge_one(self, span: Span, former: Judged | None, now: _Known, folder: Path) -> Judged:
+    def _judge_one(
+        self, span: Span, earlier: Sequence[Judged], now: _Known, folder: Path
+    ) -> Judged:
         model, policy = self._set.model, self._set.policy
         version = self._version_at(now, span.until)
         try:
@@ -263,10 +267,10 @@ class Monitor:
             self.kept.keep(window, None, 0)
             return window
         seen = look.read(self._log, model, span, known, self.slices)
-        before = self._before(former, known)
+        before = self._before(earlier[-1] if earlier else None, known)
         calibration = self._calibration(known, span)
         window = look.judge(
-            model, span, seen, known, before, former, policy, self.slices, calibration
+            model, span, seen, known, before, earlier, policy, self.slices, calibration
         )
         self.kept.keep(window, seen.profile.as_dict(), seen.labelled)
         return window
@@ -307,27 +311,27 @@ class Monitor:
         """Measure windows again whose labels were not all there; how many."""
         since = time.time() - self._set.serve.label_days * 86400
         done = 0
-        former: Judged | None = None
+        earlier: list[Judged] = []
         for window, labelled in self.kept.labelled(ANEW):
             now_known = window
             if window.until >= since and window.rows and not window.problem:
                 asked = Window(since=window.since, until=window.until, model=self._set.model)
                 _, count = self._log.counts(asked)
                 if count != labelled and abs(count - labelled) >= max(1, window.rows // 50):
-                    now_known = self._measure_anew(window, former, count, now, folder)
+                    now_known = self._measure_anew(window, earlier, count, now, folder)
                     done += 1
-            former = now_known
+            earlier.append(now_known)
         return done
 
     def _measure_anew(
-        self, window: Judged, former: Judged | None, count: int, now: _Known, folder: Path
+        self, window: Judged, earlier: Sequence[Judged], count: int, now: _Known, folder: Path
     ) -> Judged:
         self.kept.renew()
         known = self._baseline(now, window.version, folder)
         span = Span(window.number, window.since, window.until)
         seen = look.read(self._log, self._set.model, span, known, self.slices)
         fresh = look.measured(window, seen, known, self._set.policy, self.slices)
-        fresh = look.with_outcomes(fresh, known, former, self._set.policy)
+        fresh = look.with_outcomes(fresh, known, earlier, self._set.policy)
         self.kept.keep(fresh, None, count)
         return fresh
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring import drift
+from monitoring import drift, habit
 from monitoring.baseline import ANSWER, Baseline, answer_column
 from monitoring.calibration import Calibration
 from monitoring.estimate import estimate
@@ -115,12 +115,13 @@ def judge(
     seen: Seen,
     baseline: Baseline,
     before: Profile | None,
-    former: Judged | None,
+    earlier: Sequence[Judged],
     policy: MonitorParams,
     slices: Sequence[str],
     calibration: Calibration,
 ) -> Judged:
-    """Everything about a window; `before` and `former` are the one before it."""
+    """Everything about a window; `earlier` are those before it, `before` the rows of the last."""
+    former = earlier[-1] if earlier else None
     found: list[Finding] = []
     problem = ""
     if seen.rows == 0:
@@ -149,7 +150,7 @@ def judge(
     if guessed := _estimated(window, baseline, policy, calibration):
         window = replace(window, findings=(*window.findings, guessed))
     window = measured(window, seen, baseline, policy, slices)
-    return with_outcomes(window, baseline, former, policy)
+    return with_outcomes(window, baseline, earlier, policy)
 
 
 def measured(
@@ -174,15 +175,18 @@ def measured(
 
 
 def with_outcomes(
-    window: Judged, baseline: Baseline, former: Judged | None, policy: MonitorParams
+    window: Judged, baseline: Baseline, earlier: Sequence[Judged], policy: MonitorParams
 ) -> Judged:
     """The window with its findings about the metric with labels, and about the labels."""
+    former = earlier[-1] if earlier else None
     others = [f for f in window.findings if f.kind not in ("performance", "labels")]
     found = [
         _performance(window, baseline, policy),
         _labels(window, baseline, former, policy),
     ]
-    return replace(window, findings=(*others, *(f for f in found if f is not None)))
+    known = habit.usual(earlier, baseline.jumps, window.rows)
+    findings = (*others, *(f for f in found if f is not None))
+    return replace(window, findings=habit.tamed(findings, known))
 
 
 def _scaled(known: Quality, sample: _Sample) -> Quality:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from monitoring import drift
+from monitoring import drift, habit
 from monitoring.baseline import Baseline
+from monitoring.findings import Finding
 from monitoring.look import label_distance
 from monitoring.profile import Profile
 from monitoring.quality import outcome_shares
@@ -55,28 +57,59 @@ def _broken(
 ) -> Iterator[str]:
     old, new = parts
     size = policy.window_rows or BLOCK
-    about = baseline.record
-    before: Profile | None = None
-    shares = dict(baseline.shares)
-    if len(old) >= policy.drift.minimum:
-        before = _profile(old.tail(size), baseline)
-        shares = outcome_shares(about, _labels(old.tail(size), about.target)) or shares
-    for start in range(0, len(new), size):
-        block = new.iloc[start : start + size]
-        if len(block) < policy.drift.minimum:
-            return
-        place = f"rows {start + 1:,} to {start + len(block):,} of the new ones"
-        profile = _profile(block, baseline)
-        for finding in drift.compare(baseline.reference, profile, before, policy.drift):
-            if finding.found and finding.broken and finding.kind != "score":
+    known: dict[str, float] = {}
+    before: _Block | None = None
+    for rows in _blocks(old.tail(habit.LAST * size), size, policy):
+        before = _block(rows, baseline, before, policy)
+        known = habit.largest(before.findings, known)
+    for start, rows in enumerate(_blocks(new, size, policy)):
+        before = _block(rows, baseline, before, policy)
+        place = f"rows {start * size + 1:,} to {start * size + len(rows):,} of the new ones"
+        for finding in habit.tamed(before.findings, known):
+            if finding.found and finding.broken:
                 yield f"{place}: {finding.sentence}"
-        now = outcome_shares(about, _labels(block, about.target))
-        distance = label_distance(about, now, shares, baseline.shares) if now else None
-        if distance is not None and distance >= policy.quality.labels:
-            told = ", ".join(f"{name} {value:.3g}" for name, value in now.items())
-            was = ", ".join(f"{name} {shares[name]:.3g}" for name in now if name in shares)
-            yield f"{place}: the outcomes jump to {told} (before: {was})"
-        before, shares = profile, now or shares
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows that are looked at together."""
+
+    profile: Profile
+    shares: Mapping[str, float]
+    findings: tuple[Finding, ...]
+
+
+def _blocks(rows: pd.DataFrame, size: int, policy: MonitorParams) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(rows), size):
+        block = rows.iloc[start : start + size]
+        # The last one may be short; what is judged of it would be judged of few rows.
+        if len(block) >= max(policy.drift.minimum, size // 2 if start else 0):
+            yield block
+
+
+def _block(
+    rows: pd.DataFrame, baseline: Baseline, before: _Block | None, policy: MonitorParams
+) -> _Block:
+    about = baseline.record
+    profile = _profile(rows, baseline)
+    found = drift.compare(
+        baseline.reference, profile, before.profile if before else None, policy.drift
+    )
+    shares = outcome_shares(about, _labels(rows, about.target))
+    was = before.shares if before else baseline.shares
+    distance = label_distance(about, shares, was, baseline.shares) if shares else None
+    findings = [f for f in found if f.kind != "score"]
+    if distance is not None:
+        told = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
+        former = ", ".join(f"{name} {was[name]:.3g}" for name in shares if name in was)
+        limit = policy.quality.labels
+        findings.append(
+            Finding(
+                "labels", "", "distance", distance, limit, found=distance >= limit, broken=True,
+                sentence=f"the outcomes jump to {told} (before: {former})",
+            )
+        )  # fmt: skip
+    return _Block(profile, shares or was, tuple(findings))
 
 
 def _profile(rows: pd.DataFrame, baseline: Baseline) -> Profile:

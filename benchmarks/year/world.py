@@ -42,7 +42,7 @@ class World:
         self.faults = frozenset(faults)
         texts = [self._text(f"2013-{month:02}") for month in range(FIRST, 13)]
         rows = pd.concat([pd.read_csv(io.StringIO(text)) for text in texts], ignore_index=True)
-        step = max(1, round(1 / share))
+        self._step = step = max(1, round(1 / share))
         rows = rows.iloc[::step].reset_index(drop=True)
         rows["departs"] = pd.to_datetime(rows["scheduled_departure"])
         rows["lands"] = rows["flight_id"].map(flights.landings())
@@ -76,7 +76,10 @@ class World:
                 _plant(fault, rows)
             if halved:
                 rows = rows.iloc[::2]
-            if planted or halved:
+            thinned = month >= FIRST and self._step > 1
+            if thinned:
+                rows = rows.iloc[:: self._step]
+            if planted or halved or thinned:
                 text = str(rows.to_csv(index=False, lineterminator="\n"))
             found[flights.name(step)] = text
         return found

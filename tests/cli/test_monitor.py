@@ -335,8 +335,8 @@ def test_labels_of_no_class_and_from_the_future_are_counted_and_not_used(watched
 
 
 def test_outcomes_that_turn_over_look_broken(watched: Watched) -> None:
-    watched.ask(labels=lambda y: ["no"] * 350 + ["yes"] * 50)
-    watched.ask(labels=lambda y: ["yes"] * 350 + ["no"] * 50)
+    watched.ask(labels=lambda _: ["no"] * 350 + ["yes"] * 50)
+    watched.ask(labels=lambda _: ["yes"] * 350 + ["no"] * 50)
     watched.end()
     found = watched.check(3)
     assert "labels" in found["decision"]["about"]

@@ -478,6 +478,28 @@ def test_a_promotion_keeps_what_the_experiment_has_shown(live: Shell, gateway: G
     assert live.json("status")["traffic"] is None
 
 
+def test_a_canary_with_steps_is_led_to_the_next_one_before_its_promotion(
+    live: Shell, gateway: Gateway
+) -> None:
+    live("traffic", "canary", "2", "--steps", "25%,50%,100%", "--minimum", "50")
+    gateway.report = report(answers=8000)
+    assert gateway.report["verdict"]["decision"] == "promote"
+    last = live("traffic", "status").stdout.splitlines()[-1]
+    assert last == "next: understudy traffic weight 50%"
+    live("traffic", "weight", "50%")
+    last = live("traffic", "status").stdout.splitlines()[-1]
+    assert last == "next: understudy promote 2 --to production"
+
+
+def test_what_ends_an_experiment_besides_says_so_before_and_after(live: Shell) -> None:
+    live("traffic", "canary", "2")
+    ends = "v2 archived, which ends the canary of v2 beside v1"
+    assert f"would do: {ends}\n" in live("archive", "2", "--dry-run").stdout
+    assert live.json("archive", "2", "--dry-run")["ends"]["challenger"] == 2
+    assert f"m: {ends}\n" in live("archive", "2").stdout
+    assert ends in live("history").stdout
+
+
 def test_a_promotion_of_another_or_on_strange_evidence_keeps_none(
     live: Shell, gateway: Gateway
 ) -> None:
