@@ -1,5 +1,5 @@
 # Two commands do all the set-up: `make demo` shows the whole loop, `make test` checks everything.
-.PHONY: demo test check lock clean
+.PHONY: demo test check year lock clean
 SHELL := bash
 PYTHON ?= python3
 VENV := .venv
@@ -37,6 +37,10 @@ check: $(VENV)/test
 
 test: check
 	$(BIN)/pytest -n auto --dist loadfile --durations=10
+
+# Half a year of the demonstration's data through a gateway, watched and retrained.
+year: $(VENV)/demo
+	$(BIN)/python -W ignore -m benchmarks.year.run
 
 # Writes both locks anew; no registry's address goes into them.
 lock: $(BIN)/uv

@@ -319,7 +319,7 @@ def main(folder: Path, months: int, share: float, only: str | None, keep: bool) 
     rows = max(200, round(SECTIONS["monitor"]["window_rows"] * share))
     SECTIONS["monitor"]["window_rows"] = rows
     base = Project(folder / "base", SECTIONS)
-    begin(base, root, World(), say)
+    begin(base, root, World((), share), say)
     wanted = range(FIRST, FIRST + months)
     years = []
     for name, faults in (("plain", ()), ("faulty", FAULTS)):

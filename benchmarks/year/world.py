@@ -76,7 +76,7 @@ class World:
                 _plant(fault, rows)
             if halved:
                 rows = rows.iloc[::2]
-            thinned = month >= FIRST and self._step > 1
+            thinned = self._step > 1
             if thinned:
                 rows = rows.iloc[:: self._step]
             if planted or halved or thinned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_by_count_every_row_is_in_one_window_and_none_is_short(
     for one, some in zip(found, held, strict=True):
         # Rows of one moment stay together: without the last moment it is short of a window.
         assert len(some) >= rows or len(set(some)) == 1 or times.count(one.until) > 1
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.until == after.since
     left = [t for t in times if not found or t >= found[-1].until]
     assert sum(map(len, held)) + len(left) == len(times)
