@@ -14,10 +14,11 @@ from cli import options
 from registry.console import Command
 
 if TYPE_CHECKING:
-    from monitoring.check import Look, Monitor, Setting
+    from monitoring.check import Look, Monitor
     from monitoring.findings import Judged
     from monitoring.gauges import Gauges
     from monitoring.kept import Kept
+    from monitoring.setting import Setting
 
 FOUND = 3
 """Exit code of a check that found something."""
@@ -183,8 +184,8 @@ def unmute(model: str | None) -> None:
 
 def _setting(model: str | None) -> Setting:
     from experiments.rule import Rule
-    from monitoring.check import Setting
     from monitoring.sections import MonitorParams
+    from monitoring.setting import Setting
     from pipelines.params import EvaluateParams
     from registry import settings
     from registry.errors import ModelNameRefused
@@ -237,7 +238,8 @@ def _look(monitor: Monitor) -> None:
     except UnderstudyError as error:
         click.echo(f"{_when(time.time())} {error}", err=True)
         return
-    if found.judged or found.again or found.did or found.problems:
+    waits = found.state == "waiting"  # each look says so; the first one was an alert
+    if found.judged or found.again or found.problems or (found.did and not waits):
         _show(found)
 
 

@@ -8,32 +8,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitoring import alerts, baseline, look, publish, retrain, spans
+from monitoring import act, alerts, baseline, look, publish, spans
+from monitoring.act import Actor
 from monitoring.baseline import Baseline
 from monitoring.calibration import Calibration
-from monitoring.decide import Act, Decision, Situation, decide
+from monitoring.decide import Decision, Situation, decide
 from monitoring.errors import MonitorStoreRefused, NothingLive, RecordsOff, ReferenceMissing
 from monitoring.findings import Judged
 from monitoring.gauges import Gauges
-from monitoring.kept import Kept, settle, url_of
+from monitoring.kept import Kept, url_of
 from monitoring.profile import Profile
-from monitoring.retrain import AUTO, Result, Task
 from monitoring.sections import MonitorParams
+from monitoring.setting import Setting
 from monitoring.spans import Span
-from registry import projection, promote, record, trial
-from registry.errors import RegistryRefused, RegistryUnreachable, StoreMissing, UnderstudyError
+from monitoring.times import moment, seconds
+from registry import projection, record, trial
+from registry.errors import RegistryRefused, RegistryUnreachable, StoreMissing
 from registry.ledger import Replay
-from registry.promote import Wish
-from registry.sections import GateParams
 from registry.state import State, fold, state_of
 from registry.store import Shown, Store
-from serving import nearby, recorder
+from serving import recorder
 from serving.records import Log, Window
-from serving.sections import ServeParams
 
 HISTORY = 100
 """Windows that a decision and a page know of."""
@@ -43,27 +41,6 @@ CALIBRATE = 20_000
 """Labelled predictions before a window by which its estimate is calibrated, the newest ones."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is monitored, and by which rules."""
-
-    root: Path
-    uri: str
-    model: str
-    policy: MonitorParams
-    serve: ServeParams
-    gates: GateParams
-    rule: Mapping[str, Any]
-    """The section `experiment`, for a canary."""
-    slices: tuple[str, ...] = ()
-    """Those of `evaluate.slices`."""
-
-    @property
-    def folder(self) -> Path:
-        """Where gateway and monitor of this project keep what they need."""
-        return self.root / nearby.FOLDER
 
 
 @dataclass(frozen=True)
@@ -158,14 +135,14 @@ class Monitor:
         """
         self._problems = []
         with self.kept.turn(), tempfile.TemporaryDirectory(prefix="understudy-") as folder:
-            self._settle()
+            act.settle_all(self.kept, self._set)
             now = self._registry()
             judged = tuple(self._judge(now, Path(folder)))
             again = self._labels_anew(now, Path(folder))
             windows = self.kept.windows(HISTORY)
             mute = self._mute()
             decision = self._decide(windows, now, mute)
-            did = self._act(decision, now, windows)
+            did = self._actor(now).carry_out(decision, now.version, now.former, windows)
             unsent = alerts.deliver(self.kept, self._set.policy, self._say)
             self._publish(now, Path(folder))
             self._gauges(windows, decision, bool(mute), unsent)
@@ -213,7 +190,7 @@ class Monitor:
         """What was in Production then, by the ledger."""
         if now.found is None:
             return now.version
-        entries = [w.entry for w in now.found.winners if _seconds(w.entry.time) <= moment]
+        entries = [w.entry for w in now.found.winners if seconds(w.entry.time) <= moment]
         return fold(entries, State()).production or now.version
 
     def _baseline(self, now: _Known, version: int, folder: Path) -> Baseline:
@@ -342,7 +319,7 @@ class Monitor:
         if found is None:
             return ""
         reason = f": {found.reason}" if found.reason else ""
-        return f"by {found.actor} until {publish.moment(found.until)}{reason}"
+        return f"by {found.actor} until {moment(found.until)}{reason}"
 
     def _decide(self, windows: Sequence[Judged], now: _Known, mute: str) -> Decision:
         acts = [deed.act for deed in self.kept.deeds()]
@@ -357,138 +334,12 @@ class Monitor:
                 self.kept.decided(windows[-1].number, decision.as_dict())
         return decision
 
-    def _act(self, decision: Decision, now: _Known, windows: Sequence[Judged]) -> Result | None:
-        if decision.action == "nothing":
-            return None
-        if decision.action == "alert":
-            count = len(decision.reasons)
-            sentence = f"{count} finding{'s' * (count > 1)} in window {decision.window}"
-            done = Result("done", sentence)
-            self.kept.begin(self._deed(decision, now, "done"), sentence)
-        elif decision.action == "rollback":
-            done = self._roll_back(decision, now)
-        else:
-            done = self._retrain(decision, now)
-        if done.state != "waiting" or not self._waits_already(decision):
-            if done.state == "waiting":
-                self.kept.begin(self._deed(decision, now, "waiting"), done.sentence)
-            self._tell(decision, done, now, windows)
-        return done
+    def _actor(self, now: _Known) -> Actor:
+        def live() -> Baseline:
+            with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+                return self._baseline(now, now.version, Path(folder))
 
-    def _deed(self, decision: Decision, now: _Known, state: str) -> Act:
-        return Act(decision.action, decision.window, decision.about, now.version, state)
-
-    def _waits_already(self, decision: Decision) -> bool:
-        """Whether it was told in the cool-down that a retraining waits for data."""
-        return any(
-            deed.act.state == "waiting"
-            and decision.window - deed.act.window < max(self._set.policy.cool_down, 1)
-            for deed in self.kept.deeds()
-        )
-
-    def _roll_back(self, decision: Decision, now: _Known) -> Result:
-        number = self.kept.begin(
-            self._deed(decision, now, "begun"), f"rollback from v{now.version}"
-        )
-        reason = "; ".join(decision.reasons)[: promote.REASON_LIMIT]
-        try:
-            done = promote.rollback(
-                Store(self._set.uri),
-                self._set.model,
-                to=now.former,
-                wish=Wish(AUTO, reason),
-                params=self._set.gates,
-                live=now.version,
-            )
-            nearby.poke(self._set.model)
-            found = Result("done", done.plan.sentence, done.plan.version)
-        except UnderstudyError as error:
-            found = Result("failed", f"the rollback failed: {error}")
-        self.kept.end(number, found.state, found.sentence)
-        return found
-
-    def _retrain(self, decision: Decision, now: _Known) -> Result:
-        tried = self.kept.fact("data_tried") or ""
-        task = Task(
-            self._set.root,
-            self._set.uri,
-            self._set.model,
-            self._baselines[now.version] if now.version in self._baselines else self._live(now),
-            f"window {decision.window}: " + "; ".join(decision.reasons),
-            self._set.policy,
-            self._set.gates,
-            self._set.rule,
-            self._set.folder / "monitoring" / f"retraining-{decision.window}.log",
-            tried,
-        )
-        try:
-            md5 = retrain.newest_data(task, self._say)
-        except UnderstudyError as error:
-            number = self.kept.begin(self._deed(decision, now, "begun"), "retraining")
-            self.kept.end(number, "failed", str(error))
-            return Result("failed", str(error))
-        if why := retrain.waits(task, md5):
-            return Result("waiting", f"a retraining is called for and waits: {why}")
-        number = self.kept.begin(self._deed(decision, now, "begun"), "retraining")
-        self.kept.note("data_tried", md5)
-        alerts.deliver(self.kept, self._set.policy, self._say)
-        self._say(f"retraining: {'; '.join(decision.reasons)}")
-        try:
-            found = retrain.retrain(task, self.kept.renew, self._say)
-        except BaseException as error:
-            self.kept.end(number, "failed", f"the retraining ended by {type(error).__name__}")
-            raise
-        self.kept.end(number, found.state, found.sentence)
-        nearby.poke(self._set.model)
-        return found
-
-    def _live(self, now: _Known) -> Baseline:
-        with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
-            return self._baseline(now, now.version, Path(folder))
-
-    def _settle(self) -> None:
-        """What a monitor that died had begun is over, and failed; somebody is told."""
-        for deed in self.kept.deeds():
-            if deed.act.state != "begun":
-                continue
-            over = settle(deed)
-            self.kept.end(deed.id, over.act.state, over.sentence)
-            content = {
-                "model": self._set.model,
-                "action": deed.act.action,
-                "sentence": over.sentence,
-                "state": "failed",
-                "time": time.time(),
-            }
-            self.kept.alert(alerts.channels(self._set.policy), content)
-
-    def _tell(
-        self, decision: Decision, done: Result, now: _Known, windows: Sequence[Judged]
-    ) -> None:
-        newest = windows[-1]
-        then = {
-            "alert": "understudy monitor status",
-            "rollback": "understudy history",
-            "retrain": "understudy status",
-        }[decision.action]
-        content = {
-            "model": self._set.model,
-            "action": decision.action,
-            "state": done.state,
-            "sentence": done.sentence,
-            "reasons": decision.reasons,
-            "held": decision.held,
-            "version": now.version,
-            "window": {
-                "number": newest.number,
-                "since": publish.moment(newest.since),
-                "until": publish.moment(newest.until),
-                "rows": newest.rows,
-            },
-            "time": time.time(),
-            "then": f"`{then}` shows more",
-        }
-        self.kept.alert(alerts.channels(self._set.policy), content)
+        return Actor(self._set, self.kept, live, self._say)
 
     # Showing
 
@@ -569,10 +420,3 @@ def _tolerant(problems: list[str]) -> Iterator[None]:
         yield
     except (ReferenceMissing, MonitorStoreRefused) as error:
         problems.append(str(error))
-
-
-def _seconds(moment: str) -> float:
-    try:
-        return datetime.fromisoformat(moment).timestamp()
-    except ValueError:
-        return 0.0

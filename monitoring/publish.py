@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from monitoring import report
 from monitoring.findings import Judged
 from monitoring.kept import Kept
 from monitoring.profile import Profile, Reference
+from monitoring.times import moment
 from registry.store import Store
 
 SUFFIX = "-monitoring"
@@ -100,8 +100,3 @@ def metrics(shown: Judged) -> dict[str, float]:
         if guess.version == shown.version:
             found |= {f"estimate/{name}": value for name, value in guess.metrics.items()}
     return {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in found.items()}
-
-
-def moment(seconds: float) -> str:
-    """UTC, ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -19,8 +19,9 @@ from typing import Any
 import yaml
 
 from experiments.rule import Rule
-from monitoring.check import Monitor, Setting
+from monitoring.check import Monitor
 from monitoring.sections import MonitorParams
+from monitoring.setting import Setting
 from registry import settings
 from serving.sections import ServeParams
 
