@@ -32,6 +32,8 @@ SCORE = "answer"
 """The column that holds the model's answers."""
 FEWEST = 20
 """Values of the reference below which the distribution of a column is not compared."""
+FAR = 0.5
+"""How far beyond the range of the reference values look broken, in lengths of that range."""
 SHOWN = 3
 """Unseen categories that a sentence names, ..."""
 LETTERS = 40
@@ -230,11 +232,26 @@ def _outside(column: str, known: Numeric, window: Numbers, policy: DriftPolicy) 
         effect,
         policy.outside,
         distances.p_share(*shares, 1),
-        effect >= policy.broken_share,
+        effect >= policy.broken_share and _far(known, window, policy),
         f"{column} is outside {_number(known.min)} to {_number(known.max)}, the range of the "
         f"reference, in {_percent(count / rows)} of rows{infinite}",
         least=distances.least_share(*shares, 1),
     )
+
+
+def _far(known: Numeric, window: Numbers, policy: DriftPolicy) -> bool:
+    """Whether what is outside lies so far out that no season explains it: FAR on average.
+
+    A summer is warmer than every day of a winter's reference; a unit that changed is another
+    matter.
+    """
+    rows = window.values + window.infinite
+    if known.sd == 0 or window.infinite >= policy.broken_share * rows:
+        return True
+    low, high = known.scores(np.array([known.min, known.max]))
+    below, above = int(window.counts[0]), int(window.counts[-1])
+    beyond = (low * below - window.sums[0]) + (window.sums[-1] - high * above)
+    return bool(beyond >= FAR * (high - low) * (below + above))
 
 
 def _numeric_jump(

@@ -37,8 +37,8 @@ class DriftPolicy(Section):
     jump_share: float = Field(default=0.3, gt=0, le=1, strict=False)
     """As `categorical`, from one window to the next."""
     broken_share: float = Field(default=0.05, gt=0, le=1, strict=False)
-    """Share of unseen categories, or of values outside the range, that looks broken."""
-    broken_missing: float = Field(default=0.2, gt=0, le=1, strict=False)
+    """Share of unseen categories, or of values far outside the range, that looks broken."""
+    broken_missing: float = Field(default=0.3, gt=0, le=1, strict=False)
     """Growth of the share of missing values that looks broken."""
     ignore: tuple[str, ...] = ()
     """Columns that are not looked at."""

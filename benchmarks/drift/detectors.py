@@ -11,8 +11,8 @@ mean, scale, missing, unseen, outside, categories, gradual
 Windows of 500, 2,000, 10,000 and 100,000 rows against a reference of 10,000, each stream with its
 own, 20 columns, the default policy, each window also against the one before it. With
 `--evidently PYTHON`, the interpreter of an environment with Evidently, the same streams, fewer of
-them, go through its DataDriftPreset with its defaults: by column (any of them), and by data set
-(half of the columns).
+them, go through its DataDriftPreset with its defaults: by column (any of them), and without a drift
+also by data set (half of the columns; a drift in one of 20 can never be found so).
 
 Seeds: the number of the stream. Writes results.json beside this file; what was not run is kept.
 """
@@ -40,9 +40,9 @@ STABLE, LONGEST = 3, 10
 """Windows before a drift, and windows of it that are looked at."""
 WINDOWS = 20
 """Of a stream without drift."""
-RUNS = {500: (200, 200), 2_000: (150, 150), 10_000: (60, 100), 100_000: (15, 20)}
+RUNS = {500: (150, 200), 2_000: (100, 100), 10_000: (50, 60), 100_000: (10, 10)}
 """Streams without drift, and streams of each drift, by size."""
-THEIRS = {500: (4, 8), 2_000: (4, 8), 10_000: (3, 6)}
+THEIRS = {500: (3, 4), 10_000: (3, 4)}
 """The same for Evidently, which takes seconds for a window."""
 
 Detector = Callable[[pd.DataFrame], set[str]]
@@ -115,7 +115,7 @@ def play(
                 alarms = [a for some in lists for a in some]
                 per = round(1000 * sum(alarms) / len(alarms), 2)
                 yield name, str(size), {"windows": len(alarms), "alarms per 1,000": per}
-            for kind in streams.DRIFTS:
+            for kind in streams.DRIFTS if each else ():
                 found = pool.map(partial(drifted, make, size, kind), range(each))
                 yield kind, str(size), scored(found, kind)
 

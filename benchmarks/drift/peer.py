@@ -65,8 +65,9 @@ def main(runs: str) -> int:
     from benchmarks.drift.detectors import play
 
     sizes = {int(size): (int(a), int(b)) for size, (a, b) in json.loads(runs).items()}
-    for by in ("column", "data set"):
-        for name, size, figures in play(partial(theirs, by=by), sizes, 2):
+    still = {size: (count, 0) for size, (count, _) in sizes.items()}
+    for by, chosen in (("column", sizes), ("data set", still)):
+        for name, size, figures in play(partial(theirs, by=by), chosen, 2):
             sys.stdout.write(json.dumps([f"Evidently, {by}", name, size, figures]) + "\n")
             sys.stdout.flush()
     return 0

@@ -62,7 +62,8 @@ MOMENTS = _moments()
 def shares(count: int) -> Floats:
     """Of the categories of a column."""
     weights = np.ones(2) if count == 2 else 1 / np.arange(1, count + 1)
-    return weights / weights.sum()
+    known: Floats = weights / weights.sum()
+    return known
 
 
 def moved(before: Floats, by: float, drawn: Drawn) -> Floats:

@@ -96,10 +96,22 @@ def test_celsius_in_place_of_fahrenheit_is_drift_outside_and_a_jump() -> None:
     window["temp"] = (window["temp"] - 32) / 1.8 - 80  # of another station, too
     showed = found(window, rows(2, 1000))
     assert names(showed) == {"drift:temp", "outside:temp", "jump:temp"}
-    assert showed["outside:temp"].broken
+    assert not showed["outside:temp"].broken  # as far out a colder winter might be
     assert showed["jump:temp"].broken
     assert not showed["drift:temp"].broken  # a value may move without anything being broken
     assert names(found(window, window)) == {"drift:temp", "outside:temp"}  # since the window before
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_values_far_outside_look_broken_and_a_season_does_not(sign: int) -> None:
+    season, unit, infinite = rows(1, 1000), rows(1, 1000), rows(1, 1000)
+    season["temp"] += sign * 70  # all a little beyond the range of about 150
+    unit.loc[:99, "temp"] *= sign * 100
+    infinite.loc[:99, "temp"] = sign * math.inf
+    assert found(season)["outside:temp"].found
+    assert not found(season)["outside:temp"].broken
+    assert found(unit)["outside:temp"].broken
+    assert found(infinite)["outside:temp"].broken
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -137,7 +149,7 @@ def test_missing_values_and_a_column_that_is_gone() -> None:
     assert names(showed) == {"missing:temp"}
     assert showed["missing:temp"].effect == pytest.approx(0.1)
     assert not showed["missing:temp"].broken
-    window.loc[:249, "temp"] = math.nan
+    window.loc[:349, "temp"] = math.nan
     assert found(window)["missing:temp"].broken
     for column in ("temp", "carrier"):
         showed = found(window.drop(columns=column))
