@@ -183,8 +183,19 @@ def next_command(found: Sequence[Heard], now: Traffic | None) -> str:
     if "abort" in decisions:
         return "understudy traffic stop"
     if "promote" in decisions:
+        step = _next_step(now)
+        if step is not None:
+            return f"understudy traffic weight {100 * step:.4g}%"
         return f"understudy promote {now.challenger} --to production"
     return "understudy traffic status"
+
+
+def _next_step(now: Traffic) -> float | None:
+    """The weight that a canary is to have next; all of the traffic is its promotion."""
+    found = now.rule.get("steps")
+    steps = found if now.mode == "canary" and isinstance(found, list | tuple) else ()
+    numbers = (s for s in steps if isinstance(s, int | float))
+    return next((float(s) for s in numbers if now.weight < s < 1), None)
 
 
 def _decision(one: Heard, now: Traffic | None) -> str | None:

@@ -1,8 +1,8 @@
 """All that is known of an experiment so far, and the verdict on it. Pure.
 
-A guard compares by the draws of the arms; in shadow mode, where both versions see each request,
-by the requests in which just one of them had the event (a sign test: under `no difference` it is
-either's turn with one half). Outcomes are compared by a confidence sequence of their difference.
+Guards compare what is a fact about the versions, whoever asks how often (faults, latency): draws of
+the arms, requests that both versions saw, and shares of blocks of time, in which what hangs
+together counts once. Outcomes are compared by a confidence sequence of their difference.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.arms import Difference
-from experiments.draws import MismatchTest, RateTest
-from experiments.latency import FIRST, SlowTest
+from experiments.draws import MismatchTest
+from experiments.faults import Bools, FaultTest
+from experiments.latency import SlowTest
 from experiments.means import MeanSequence
 from experiments.rule import MISMATCH, Mode, Rule
 
@@ -89,8 +90,8 @@ class Evidence:
     rule: Rule
     mode: Mode
     mismatch: MismatchTest = field(default_factory=MismatchTest)
-    errors: RateTest = field(default_factory=RateTest)
-    answers: RateTest = field(default_factory=RateTest)
+    errors: FaultTest = field(init=False)
+    answers: FaultTest = field(init=False)
     slow: SlowTest = field(init=False)
     failing: Difference = field(default_factory=lambda: Difference(RARE))
     losses: Difference = field(default_factory=Difference)
@@ -101,7 +102,10 @@ class Evidence:
     """Of the decisive difference, to plot: units, mean, lower and upper end."""
 
     def __post_init__(self) -> None:
-        self.slow = SlowTest(self.rule.slower, self.rule.slower_ms)
+        paired = self.mode == "shadow"
+        self.errors, self.answers = FaultTest(paired=paired), FaultTest(paired=paired)
+        self.slow = SlowTest(self.rule.slower, self.rule.slower_ms, paired=paired)
+        self._calls = 0
 
     # What came in
 
@@ -112,31 +116,62 @@ class Evidence:
         failed: Sequence[bool],
         strange: Sequence[bool],
         milliseconds: Sequence[float],
+        *,
+        times: Sequence[float] | None = None,
+        broke: Sequence[bool] | None = None,
+        shared: Sequence[bool] | None = None,
     ) -> None:
         """Take units of canary or A/B in their order; all of the same length n.
 
         `failed`: without an answer of the arm's version; `strange`: an answer with missing or
         infinite numbers; `milliseconds` are until the caller had an answer, of whatever version,
-        or gave up.
+        or gave up, NaN where that says nothing. `times` in seconds; without them what comes
+        together is of one second. `broke`: not the version said so, but its process died, hung or
+        had no room; `shared`: the champion failed the same request. Without them none did.
         """
         arm = np.asarray(challenger, dtype=bool)
         if not arm.size:
             return
-        self._count(arm)
+        self.units[0] += int((~arm).sum())
+        self.units[1] += int(arm.sum())
+        at = self._times(times, arm.size)
         self.mismatch.add(arm, weights)
-        self.errors.add(failed, arm, weights)
-        self.answers.add(strange, arm, weights)
-        self.slow.add(milliseconds, arm, weights)
+        died, both = _none(broke, arm), _none(shared, arm)
+        for test, faults in ((self.errors, failed), (self.answers, strange)):
+            test.add(faults, arm, weights, times=at, broke=died, shared=both)
+        self.slow.add(milliseconds, arm, at)
         bad = np.asarray(failed, dtype=float)
         self.failing.add(np.maximum(bad, np.asarray(strange, dtype=float)), arm, weights)
+
+    def add_known(
+        self,
+        challenger: Sequence[bool],
+        failed: Sequence[bool],
+        strange: Sequence[bool],
+        *,
+        times: Sequence[float],
+        shared: Sequence[bool],
+    ) -> None:
+        """Take requests of canary or A/B that were no draws, since their keys were seen before.
+
+        Of each key one in a second at most; otherwise as in `add_answers`.
+        """
+        arm = np.asarray(challenger, dtype=bool)
+        if arm.size:
+            both = np.asarray(shared, dtype=bool)
+            self.errors.add_again(failed, arm, times=times, shared=both)
+            self.answers.add_again(strange, arm, times=times, shared=both)
 
     def add_shadows(
         self,
         failed: Sequence[tuple[bool, bool]],
         strange: Sequence[tuple[bool, bool]],
         milliseconds: Sequence[tuple[float, float]],
+        *,
+        times: Sequence[float] | None = None,
+        broke: Sequence[tuple[bool, bool]] | None = None,
     ) -> None:
-        """Take requests that both versions saw, champion's part first.
+        """Take requests that both versions saw, champion's part first; otherwise as above.
 
         `milliseconds` are NaN where the two cannot be compared.
         """
@@ -144,22 +179,36 @@ class Evidence:
             return
         self.units[0] += len(failed)
         self.units[1] += len(failed)
+        at = self._times(times, len(failed))
         for test, pairs in ((self.errors, failed), (self.answers, strange)):
-            _discordant(test, np.asarray(pairs, dtype=bool))
-        took = np.asarray(milliseconds, dtype=float)
-        took = took[~np.isnan(took).any(axis=1)]
-        for start in range(0, len(took), FIRST):
-            piece = took[start : start + FIRST]
-            limit = self.slow.limit
-            if limit is not None:
-                _discordant(self.slow.rates, piece > limit)
-            self.slow.observe(piece[:, 0], piece[:, 1])
+            faults = np.asarray(pairs, dtype=bool)
+            test.add_pairs(faults, _none(broke, faults), at)
+        self.add_measured(milliseconds)
         bad = np.maximum(np.asarray(failed, dtype=float), np.asarray(strange, dtype=float))
         self.failing.sequence.add(bad[:, 1] - bad[:, 0], -1.0, 1.0)
 
-    def _count(self, arm: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        self.units[0] += int((~arm).sum())
-        self.units[1] += int(arm.sum())
+    def add_measured(self, milliseconds: Sequence[tuple[float, float]]) -> None:
+        """Take calls of both versions for the same requests, champion's first, in any mode."""
+        took = np.asarray(milliseconds, dtype=float).reshape(-1, 2)
+        took = took[~np.isnan(took).any(axis=1)]
+        if len(took):
+            self.slow.add_pairs(took[:, 0], took[:, 1])
+
+    def add_hanging(self, time: float, challenger: Sequence[bool]) -> None:
+        """Units that came in before this time (seconds) still wait, once in each second."""
+        for arm in challenger:
+            self.slow.hang(time, arm)
+
+    def tick(self, time: float) -> None:
+        """All of before this time (seconds) is in."""
+        for blocks in (self.errors.blocks, self.answers.blocks, self.slow.blocks):
+            blocks.tick(time)
+
+    def _times(self, times: Sequence[float] | None, count: int) -> Sequence[float]:
+        if times is not None:
+            return times
+        self._calls += 1
+        return [float(self._calls)] * count
 
     def add_losses(self, losses: ArrayLike, challenger: ArrayLike, weights: ArrayLike) -> None:
         """Take labelled units of canary or A/B, losses within [0, 1]. Raises ValueError."""
@@ -286,29 +335,39 @@ class Evidence:
         return max(found, math.ceil((rule.minimum - self.judged) * share))
 
     def _slow_sentence(self) -> str:
-        limit = self.slow.limit
-        if limit is None:
-            return "too few answers of the champion to say what is slow"
-        return self._rates(f"take more than {limit:.3g} ms", self.slow.rates)
-
-    def _rates(self, what: str, test: RateTest) -> str:
-        (_, units), (champions, challengers) = test.units, test.events
-        if self.mode == "shadow":
-            only = champions + challengers
-            return (
-                f"of the {only} requests at which just one of the two answers would {what}, it was "
-                f"the challenger's at {challengers}"
+        slow, said = self.slow, []
+        if self.mode != "shadow":
+            limit = slow.limit
+            if limit is None:
+                return "too few answers of the champion to say what is slow"
+            said.append(_rates(f"take more than {limit:.3g} ms", slow.events, slow.units))
+        if slow.measured or not said:
+            said.append(
+                f"of {slow.measured} requests that were measured with both versions, the "
+                f"challenger took more than {slow.slower:g} times as long at {slow.longer[1]}, the "
+                f"champion at {slow.longer[0]}"
             )
+        return "; ".join(said)
+
+    def _rates(self, what: str, test: FaultTest) -> str:
+        if self.mode != "shadow":
+            return _rates(what, test.events, test.units)
+        champions, challengers = test.events
         return (
-            f"{challengers} of {units} answers of the challenger {what}, {champions} of "
-            f"{test.units[0]} answers of the champion {what}"
+            f"of the {champions + challengers} requests at which just one of the two answers would "
+            f"{what}, it was the challenger's at {challengers}"
         )
 
 
-def _discordant(test: RateTest, pairs: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-    """Of pairs (champion's, challenger's) those in which just one had the event."""
-    only = pairs[pairs[:, 0] != pairs[:, 1]]
-    test.add(np.ones(len(only), dtype=bool), only[:, 1], 0.5)
+def _rates(what: str, events: Sequence[int], units: Sequence[int]) -> str:
+    return (
+        f"{events[1]} of {units[1]} answers of the challenger {what}, {events[0]} of "
+        f"{units[0]} answers of the champion {what}"
+    )
+
+
+def _none(found: Any, like: Bools) -> Bools:
+    return np.zeros(like.shape, dtype=bool) if found is None else np.asarray(found, dtype=bool)
 
 
 def _within(value: float) -> float:

@@ -92,7 +92,12 @@ def describe(
         "stop": f"v{version} taken out of the traffic",
     }
     archived = f"v{version} archived" if target is Stage.ARCHIVED else ""
-    return words.get(kind) or archived or f"v{version} to {target}"
+    done = words.get(kind) or archived or f"v{version} to {target}"
+    ends = known.get("ends")
+    if not isinstance(ends, Mapping):
+        return done
+    mode, challenger, champion = (ends.get(a, "?") for a in ("mode", "challenger", "champion"))
+    return f"{done}, which ends the {mode} of v{challenger} beside v{champion}"
 
 
 def canonical(value: object) -> str:

@@ -228,4 +228,5 @@ def _plan(
         for v, stage in after.stages.items()
         if state.stages.get(v) is not stage
     )
-    return Plan(kind, model, version, source, target, moves, evidence or {})
+    ends = {} if kind == traffic.STOP else traffic.ended(state.traffic, after.traffic)
+    return Plan(kind, model, version, source, target, moves, {**(evidence or {}), **ends})

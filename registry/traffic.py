@@ -66,6 +66,14 @@ def after(before: Traffic | None, entry: Entry, production: int | None) -> Traff
     )
 
 
+def ended(before: Traffic | None, now: Traffic | None) -> dict[str, Any]:
+    """What an entry is to say of the experiment that it ends beside what it does itself."""
+    if before is None or now is not None:
+        return {}
+    about = {"experiment": before.experiment, "mode": before.mode}
+    return {"ends": {**about, "challenger": before.challenger, "champion": before.champion}}
+
+
 def weight_of(evidence: Mapping[str, Any]) -> float | None:
     """The weight that an entry speaks of, or None."""
     weight = evidence.get("weight")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -99,6 +100,7 @@ class Conductor:
         self._stopped: dict[str, dict[str, Any]] = self._remembered()
         """Experiments that ended here, by their verdicts, until the ledger says so, too."""
         self._telling: set[str] = set()
+        self._up = time.time()
         self._guarded = ""
         """The promotion after which all was guarded that there was to guard."""
         self._trial: Trial | None = None
@@ -185,7 +187,7 @@ class Conductor:
         if now.experiment in self._stopped:
             self._tell(now)
         elif wanted.challenger is not None and live is not None and live.version == now.champion:
-            trial = self._trial = Trial(now, Guard(now, self._log))
+            trial = self._trial = Trial(now, Guard(now, self._log, self._up))
             trial.work = self._keep(self._conduct(trial, wanted.challenger))
 
     def _guard_promotion(self, wanted: Wanted) -> None:
@@ -208,7 +210,7 @@ class Conductor:
             promotion.time,
             self._rule,
         )
-        trial = self._trial = Trial(traffic, Guard(traffic, self._log))
+        trial = self._trial = Trial(traffic, Guard(traffic, self._log, self._up))
         trial.work = self._keep(self._watch_over(trial, former, left))
 
     # One experiment
@@ -220,6 +222,8 @@ class Conductor:
         if crew is None:
             return
         split = Split(trial.traffic, crew, own, trial.guard, self._params.timeout)
+        split.champions = self._follower.line
+        trial.guard.is_away = lambda: split.is_away(time.monotonic())
         own.flip(crew.pool)
         trial.split = split
         await trial.guard.restore(split.seen)
@@ -235,17 +239,20 @@ class Conductor:
         for attempt in range(1, TRIES + 1):
             try:
                 heard = trial.traffic.mode != SHADOW
-                return await self._follower.bring_challenger(challenger, own, heard=heard)
+                crew = await self._follower.bring_challenger(challenger, own, heard=heard)
             except (Unfit, NotStarted, Failed) as error:
                 why = f"v{challenger.version} could not be served: {error}"
             except Exception as error:  # whatever it is, the champion goes on
                 kind = type(error).__name__
                 why = f"v{challenger.version} could not be served ({kind}: {error})"
-            trial.guard.problem = why
+            else:
+                trial.guard.hindrance = ""
+                return crew
+            trial.guard.hindrance = why
             self._say("challenger_refused", {"version": challenger.version, "reason": why})
             if attempt < TRIES:
                 await asyncio.sleep(START_AGAIN)
-        self._abort(trial, Verdict("abort", f"{trial.guard.problem}, {TRIES} times"))
+        self._abort(trial, Verdict("abort", f"{trial.guard.hindrance}, {TRIES} times"))
         return None
 
     async def _watch_over(self, trial: Trial, former: Crew, seconds: float) -> None:
@@ -271,7 +278,7 @@ class Conductor:
         while verdict.decision != "abort":
             trial.is_open = True
             step = _next_step(trial)
-            if verdict.decision == "promote" and (step is None or self._automation == "staging"):
+            if verdict.decision == "promote" and step is None:
                 self._good(trial, verdict)
             elif step is not None:
                 self._step(trial, step, verdict)

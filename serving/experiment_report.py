@@ -128,6 +128,7 @@ def summary(report: Report) -> dict[str, float]:
         "judged": report.get("judged"),
         "dropped": report.get("dropped"),
         "labels_counted": labels.get("counted"),
+        "labels_held": labels.get("held"),
         "labels_unfit": labels.get("unfit"),
         "margin": report.get("margin"),
     }

@@ -159,6 +159,7 @@ def counts(report: Report) -> dict[str, str]:
     }
     if report.get("metric") != "none":
         found["labels counted"] = _whole(labels.get("counted"))
+        found["labels held until the other version's are as old"] = _whole(labels.get("held"))
         found["labels that do not fit"] = _whole(labels.get("unfit"))
         found[f"judged of {challenger(report)}"] = _whole(report.get("judged"))
     if report.get("mode") in PAIRED:

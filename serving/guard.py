@@ -20,20 +20,19 @@ from pydantic import ValidationError
 
 from experiments.arms import CHALLENGER
 from experiments.evidence import DAY, Evidence, Verdict
-from experiments.losses import loss
 from experiments.rule import Mode, Rule
 from registry.traffic import GUARD, SHADOW, Traffic
 from serving import record_units
 from serving.errors import LogError, LogMissing
-from serving.record_units import OVERLAP, LabelledUnit, Unit
+from serving.guard_labels import Labels
+from serving.record_units import Unit
 from serving.records import Log
-from serving.split import FAILED, STRANGE, Draw, Seen, refused
+from serving.split import BROKE, FAILED, STRANGE, Draw, Seen, refused
 
 FOLD = 0.25
 """Seconds between two looks at what came in."""
 HURRY = 0.02
 """Seconds between two looks while the challenger fails."""
-LABELS_EVERY = 2.0
 OVERDUE = 1000.0
 """Milliseconds after which a request without an answer counts as slow, if that is slow here."""
 
@@ -41,56 +40,72 @@ GRACE = 600.0
 """Seconds until the clock on the wall may end an experiment that was begun before this start."""
 
 Result = TypeVar("Result")
+Side = tuple[str, float]
+"""A version's part in a request that both saw: fault and milliseconds."""
 
 
 class Guard:
     """Collects, and gives a verdict at any time; it decides nothing."""
 
-    def __init__(self, traffic: Traffic, log: Log | None) -> None:
+    def __init__(self, traffic: Traffic, log: Log | None, up: float = 0.0) -> None:
+        """`up`: when this gateway came up, in seconds since 1970."""
         self.traffic = traffic
         self.rule, self.problem = _rule(traffic)
+        self.hindrance = ""
+        """Why the challenger is not served; nothing else matters then."""
         pairs = traffic.mode in (SHADOW, GUARD)
         mode: Mode = "shadow" if pairs else "ab" if traffic.mode == "ab" else "canary"
         self.evidence = Evidence(self.rule, mode)
         self.verdict: Verdict | None = None
         self.decided = ""
         """What was done about it, or who is to decide."""
-        self.labels = {"counted": 0, "unfit": 0}
+        self.labels = Labels(self.evidence, traffic.mode)
         self.units_of_step = 0
         """Of the challenger since its weight was changed."""
         self._log = log
         self._order: deque[Draw] = deque()
-        self._pairs: list[tuple[tuple[str, float], tuple[str, float]]] = []
+        self._late: list[Draw] = []
+        """Those that were slow before they had an answer, and have none yet."""
+        self._second = 0
+        self.is_away: Callable[[], bool] = lambda: False
+        """Whether no process of the challenger is there, which speaks against it once, not in each
+        second until one is back."""
+        self._pairs: list[tuple[Side, Side, float]] = []
+        self._calls: list[tuple[float, float]] = []
         self._hurry = asyncio.Event()
         self._up = time.monotonic()
         self._began = None if _since(traffic.began) else self._up
-        self._number = 0
-        """Of the last label that was read."""
-        self._labelled = Seen()
-        """Units that had a label."""
-        self._labels_at = -math.inf
-        self._labels_unread = ""
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="labels")
         if self.rule.metric != "none" and log is None:
             self.problem = "no labels can come, for serve.records is off"
+        self._lost = ""
+        if _moment(traffic.began, up) < up:
+            self._lost = _lost(pairs, log is None)
 
     # From the requests, within the event loop
 
     def drawn(self, draw: Draw) -> None:
-        """A unit of canary or A/B; it counts once it and all before it are over."""
+        """A request of canary or A/B; it counts once it and all before it are over."""
         self._order.append(draw)
 
     def faulty(self) -> None:
         """The challenger failed."""
         self._hurry.set()
 
-    def copied(self, own: tuple[str, float], other: tuple[str, float]) -> None:
+    def copied(self, own: Side, other: Side) -> None:
         """A unit that both versions saw."""
+        self._take_pair(own, other, time.monotonic())
+
+    def _take_pair(self, own: Side, other: Side, at: float) -> None:
         # After a promotion it is the live version that is on trial.
         champion, challenger = (other, own) if self.traffic.mode == GUARD else (own, other)
-        self._pairs.append((champion, challenger))
+        self._pairs.append((champion, challenger, at))
         if challenger[0]:
             self._hurry.set()
+
+    def measured(self, champion: float, challenger: float) -> None:
+        """A request that the challenger answered was asked of the champion, too."""
+        self._calls.append((champion, challenger))
 
     async def look(self) -> Verdict:
         """Wait for news, and say what follows."""
@@ -101,7 +116,7 @@ class Guard:
         self._hurry.clear()
         self._fold()
         if self._log is not None and self.rule.metric != "none":
-            await self._read_labels(self._log)
+            await self.labels.read(self._log, self.traffic.experiment, self._in_thread)
         return self.judge()
 
     def judge(self) -> Verdict:
@@ -124,33 +139,78 @@ class Guard:
         return time.monotonic() - self._began
 
     def _fold(self) -> None:
-        """Take the units that are over, in the order in which they were drawn.
+        """Take the requests that are over, in the order in which they came.
 
         The slower arm would be missing if whoever is answered first counted first.
         """
         limit, now = self.evidence.slow.limit, time.monotonic()
-        arms: list[tuple[bool, float, bool, bool, float]] = []
+        units: list[Draw] = []
+        known: list[tuple[Draw, float]] = []
         while self._order:
             draw = self._order[0]
-            took = draw.milliseconds
-            if took is None:
+            if draw.milliseconds is None:
                 took = (now - draw.start) * 1000
-                if limit is None or took < max(limit, OVERDUE):
+                if took < OVERDUE or (draw.counts and (limit is None or took < limit)):
                     break
+                self._late.append(draw)
             self._order.popleft()
             if draw.counts:
-                failed, strange = draw.fault == FAILED, draw.fault == STRANGE
-                arms.append((draw.challenger, draw.weight, failed, strange, took))
-                same = draw.weight == self.traffic.weight
-                self.units_of_step += draw.challenger and same
-        if arms:
-            self.evidence.add_answers(*zip(*arms, strict=True))
+                units.append(draw)
+            elif draw.milliseconds is not None and not draw.void:
+                known.append((draw, draw.start))
+        self._fold_late(known, now)
+        self._fold_units(units, now)
+        self._fold_known(known)
+        self._fold_pairs()
+        self.evidence.tick(self._order[0].start if self._order else now)
+
+    def _fold_units(self, units: Sequence[Draw], now: float) -> None:
+        if units:
+            self.evidence.add_answers(
+                [d.challenger for d in units],
+                [d.weight for d in units],
+                [d.fault in (FAILED, BROKE) for d in units],
+                [d.fault == STRANGE for d in units],
+                [_waited(d, now) for d in units],
+                times=[d.start for d in units],
+                broke=[d.fault == BROKE for d in units],
+                shared=[d.shared for d in units],
+            )
+        same = self.traffic.weight
+        self.units_of_step += sum(d.challenger and d.weight == same for d in units)
+
+    def _fold_late(self, known: list[tuple[Draw, float]], now: float) -> None:
+        """What hangs is slow in each second; what becomes of it counts when it is over."""
+        over = [d for d in self._late if d.milliseconds is not None]
+        self._late = [d for d in self._late if d.milliseconds is None and not d.void]
+        known.extend((d, now) for d in over if not d.void)
+        if int(now) != self._second:
+            self._second = int(now)
+            away = self.is_away()
+            hanging = [d.challenger for d in self._late if d.counts and not d.excused]
+            self.evidence.add_hanging(now, [arm for arm in hanging if not (arm and away)])
+
+    def _fold_known(self, known: Sequence[tuple[Draw, float]]) -> None:
+        if known:
+            self.evidence.add_known(
+                [d.challenger for d, _ in known],
+                [d.fault in (FAILED, BROKE) for d, _ in known],
+                [d.fault == STRANGE for d, _ in known],
+                times=[at for _, at in known],
+                shared=[d.shared for d, _ in known],
+            )
+
+    def _fold_pairs(self) -> None:
         pairs, self._pairs = self._pairs, []
+        calls, self._calls = self._calls, []
+        self.evidence.add_measured(calls)
         if pairs:
             self.evidence.add_shadows(
-                [(a[0] == FAILED, b[0] == FAILED) for a, b in pairs],
-                [(a[0] == STRANGE, b[0] == STRANGE) for a, b in pairs],
-                [(a[1], b[1]) for a, b in pairs],
+                [(a[0] in (FAILED, BROKE), b[0] in (FAILED, BROKE)) for a, b, _ in pairs],
+                [(a[0] == STRANGE, b[0] == STRANGE) for a, b, _ in pairs],
+                [(a[1], b[1]) for a, b, _ in pairs],
+                times=[at for _, _, at in pairs],
+                broke=[(a[0] == BROKE, b[0] == BROKE) for a, b, _ in pairs],
             )
 
     # From the log
@@ -173,65 +233,20 @@ class Guard:
             self.problem = f"what was known before this start could not be read: {error}"
 
     def _take(self, units: Sequence[Unit], seen: Seen) -> None:
+        paired = self.evidence.mode == "shadow"
         for unit in units:
-            if unit.key and not seen.first(unit.key):
-                continue  # another gateway had drawn for it
-            if self.evidence.mode == "shadow":
+            if paired:
                 if unit.other_fault is not None:
                     accepted = unit.other_status == 200
                     fault = FAILED if refused(unit.status) and accepted else unit.fault
-                    self.copied((fault, math.nan), (unit.other_fault, math.nan))
+                    self._take_pair((fault, math.nan), (unit.other_fault, math.nan), unit.time)
                 continue
-            draw = Draw(unit.arm == CHALLENGER, unit.weight, 0.0, fault=unit.fault)
-            draw.milliseconds = unit.milliseconds
+            if unit.key and not seen.first(unit.key):
+                continue  # another gateway had drawn for it
+            draw = Draw(unit.arm == CHALLENGER, unit.weight, unit.time, fault=unit.fault)
+            draw.milliseconds, draw.shared = unit.milliseconds, unit.status != 200
             self.drawn(draw)
         self._fold()
-
-    async def _read_labels(self, log: Log) -> None:
-        if time.monotonic() - self._labels_at < LABELS_EVERY:
-            return
-        self._labels_at = time.monotonic()
-        after, experiment = max(self._number - OVERLAP, 0), self.traffic.experiment
-        try:
-            found = await self._in_thread(lambda: record_units.labelled(log, experiment, after))
-        except LogError as error:
-            self._labels_unread = f"labels cannot be read: {error}"
-            return
-        self._labels_unread = ""
-        if found:
-            self._number = max(self._number, found[-1].number)
-        if len(found) >= record_units.CHUNK:
-            self._labels_at = -math.inf  # there are more
-        self._take_labels([unit for unit in found if self._labelled.first(unit.id)])
-
-    def _take_labels(self, units: Sequence[LabelledUnit]) -> None:
-        pairs = self.evidence.mode == "shadow"
-        fitting: list[tuple[float, float, float]] = []
-        for unit in units:
-            own = self._loss(unit.answer, unit.fault, unit.label)
-            if pairs and unit.other_fault is None:
-                continue  # no copy was made of it
-            other = self._loss(unit.other, unit.other_fault or "", unit.label) if pairs else 0.0
-            if own is None or other is None:
-                self.labels["unfit"] += 1
-                continue
-            if pairs:
-                both = (other, own) if self.traffic.mode == GUARD else (own, other)
-                fitting.append((*both, 0.0))
-            else:
-                fitting.append((own, float(unit.arm == CHALLENGER), unit.weight))
-        self.labels["counted"] += len(fitting)
-        if not fitting:
-            return
-        first, second, third = (list(column) for column in zip(*fitting, strict=True))
-        if pairs:
-            self.evidence.add_pairs(first, second)
-        else:
-            self.evidence.add_losses(first, [bool(c) for c in second], third)
-
-    def _loss(self, answer: Any, fault: str, label: Any) -> float | None:
-        """An answer that was none is as bad as can be."""
-        return 1.0 if fault else loss(self.rule.metric, answer, label, self.rule.scale)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
@@ -250,9 +265,10 @@ class Guard:
     def report(self, *, dropped: int, is_open: bool, ended: bool) -> dict[str, Any]:
         """All of it, for JSON."""
         evidence, traffic = self.evidence, self.traffic
-        problem = self.problem or self._labels_unread
-        if not problem and self.labels["unfit"] and not self.labels["counted"]:
+        problem, labels = self.hindrance or self.problem or self.labels.unread, self.labels.counts
+        if not problem and labels["unfit"] and not labels["counted"]:
             problem = f"no label so far fits the metric {self.rule.metric}"
+        problem = problem or self._lost
         return {
             "experiment": traffic.experiment,
             "mode": traffic.mode,
@@ -268,7 +284,7 @@ class Guard:
             "units": list(evidence.units),
             "judged": evidence.judged,
             "dropped": dropped,
-            "labels": dict(self.labels),
+            "labels": dict(labels),
             "verdict": self.verdict.as_dict() if self.verdict else None,
             "path": [list(point) for point in evidence.path],
             "open": is_open,
@@ -276,6 +292,13 @@ class Guard:
             "decided": self.decided,
             "ended": ended,
         }
+
+
+def _waited(draw: Draw, now: float) -> float:
+    """Milliseconds that are known so far; NaN where they say nothing."""
+    if draw.excused:
+        return math.nan
+    return (now - draw.start) * 1000 if draw.milliseconds is None else draw.milliseconds
 
 
 def _rule(traffic: Traffic) -> tuple[Rule, str]:
@@ -286,9 +309,22 @@ def _rule(traffic: Traffic) -> tuple[Rule, str]:
         return Rule(), "this release does not understand the rule of the experiment; its own holds"
 
 
+def _lost(paired: bool, unwritten: bool) -> str:
+    """What is not known any more once a gateway was started anew."""
+    if unwritten:
+        return "what was seen before this gateway's start is lost, for serve.records is off"
+    return "how long calls took before this gateway's start is lost" if paired else ""
+
+
+def _moment(text: str, otherwise: float) -> float:
+    """Seconds since 1970."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return otherwise
+
+
 def _since(moment: str) -> float:
     """Seconds since a moment; none where the clocks say that it is still to come."""
-    try:
-        return max(time.time() - datetime.fromisoformat(moment).timestamp(), 0.0)
-    except ValueError:
-        return 0.0
+    now = time.time()
+    return max(now - _moment(moment, now), 0.0)

@@ -21,7 +21,7 @@ from serving.protocol import gone, respond_at_once
 from serving.record_tables import SHADOW
 from serving.recorder import Recorder
 from serving.sections import ServeParams
-from serving.split import FAILED, Draw, Split, fault_of
+from serving.split import BROKE, Draw, Split, fault_of
 from serving.tokens import Tokens
 from serving.wire import NotAccepted
 
@@ -159,12 +159,14 @@ class Predictor:
                 heard.reply = await split.ask(draw, request(timeout / 2))
             if heard.reply is None:
                 reply = heard.reply = await self._live(follower, heard.request, start)
+                fault = fault_of(reply)
                 if not draw.challenger:
-                    draw.fault = fault_of(reply)
+                    draw.fault = fault
                 elif reply.status != 200 and reply.status < 500:
                     draw.fault = ""  # what no version accepts is the caller's
+                draw.shared = bool(fault)
         except Refused as error:
-            draw.fault = FAILED
+            draw.fault, draw.shared = draw.fault or BROKE, True
             self._record_fault(follower, heard, error.status, start)
             raise
         finally:

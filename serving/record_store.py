@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 from serving import record_tables as tables
 from serving.feedback import Item
 from serving.frames import Record
+from serving.record_units import SLACK
 from serving.unpack import Row
 
 STEP = 2000
@@ -130,10 +131,11 @@ class _Labelling:
         if not prediction:
             return Answer("unknown" if prediction is None else "ambiguous", "")
         text = orjson.dumps(item.label).decode()
-        had = self._have.get(prediction)
-        if had is not None and _same(had, text):
+        had, predicted = self._have.get(prediction), self._times[prediction]
+        timely = item.time is None or predicted - SLACK <= item.time <= self._now + SLACK
+        if had is not None and _same(had[0], text) and (had[1] or not timely):
             return Answer("duplicate", prediction)
-        late = self._times[prediction] < self._late
+        late = predicted < self._late
         if prediction in self._new:
             self._new[prediction]["counts"] = False
         elif had is not None:
@@ -146,18 +148,29 @@ class _Labelling:
             "late": late,
             "counts": True,
         }
-        self._have[prediction], self._new[prediction] = text, row
+        self._have[prediction], self._new[prediction] = (text, timely), row
         self._added.append(row)
         return Answer("late" if late else "stored" if had is None else "replaced", prediction)
 
 
-def _counting(connection: sa.Connection, ids: Collection[str]) -> dict[str, str]:
-    """The labels that count, of those predictions that have one."""
+def _counting(connection: sa.Connection, ids: Collection[str]) -> dict[str, tuple[str, bool]]:
+    """The labels that count, of those predictions that have one, and whether their time can be."""
     if not ids:
         return {}
-    table = tables.labels.c
-    asked = sa.select(table.prediction, table.label).where(table.prediction.in_(ids), table.counts)
-    return {row.prediction: row.label for row in connection.execute(asked)}
+    label, prediction = tables.labels.c, tables.predictions.c
+    asked = (
+        sa.select(
+            label.prediction,
+            label.label,
+            sa.or_(
+                label.time.is_(None),
+                label.time.between(prediction.time - SLACK, label.received + SLACK),
+            ).label("timely"),
+        )
+        .join(tables.predictions, prediction.id == label.prediction)
+        .where(label.prediction.in_(ids), label.counts)
+    )
+    return {row.prediction: (row.label, row.timely) for row in connection.execute(asked)}
 
 
 def _same(one: str, other: str) -> bool:

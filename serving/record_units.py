@@ -45,6 +45,10 @@ class LabelledUnit:
     number: int
     """Labels are numbered as they come."""
     id: str
+    time: float
+    """When the unit was drawn, in seconds since 1970, ..."""
+    received: float
+    """... and its label came."""
     arm: str
     weight: float
     fault: str
@@ -88,21 +92,33 @@ def labelled(log: Log, experiment: str, after: int) -> list[LabelledUnit]:
     """Labels with a number above this, by it, with the unit they speak of; CHUNK at most.
 
     A label is of the unit whose first request it answers, or of a later one of the same key as
-    long as that had the same arm. One that was known before the prediction is left out. A unit
-    that has several labels comes several times. Raises LogError.
+    long as that had the same arm. Of the units that several gateways have of a key and arm it is
+    the first one's. A label whose time is before the prediction, or after it came itself, is left
+    out. A unit that has several labels comes several times. Raises LogError.
     """
     table, beside, joined = _beside()
     label, whole = tables.labels.c, tables.predictions.alias("unit")
-    unit = whole.c
+    unit, earlier = whole.c, tables.predictions.alias("earlier")
+    has_earlier = (
+        sa.select(sa.literal(1))
+        .select_from(earlier)
+        .where(
+            *_own(earlier.c, experiment),
+            earlier.c.arm == unit.arm,
+            earlier.c.key == unit.key,
+            sa.tuple_(earlier.c.time, earlier.c.id) < sa.tuple_(unit.time, unit.id),
+        )
+    )
     of_unit = sa.and_(
         *_own(unit, experiment),
         unit.arm == table.arm,
         sa.or_(unit.id == table.id, unit.key == table.key),
+        ~has_earlier.exists(),
     )
     asked = (
         sa.select(
-            label.number, label.label, unit.id, unit.arm, unit.weight, table.fault, table.answer,
-            beside.id.label("other_id"), beside.answer.label("other"),
+            label.number, label.label, label.received, unit.id, unit.time, unit.arm, unit.weight,
+            table.fault, table.answer, beside.id.label("other_id"), beside.answer.label("other"),
             beside.fault.label("other_fault"),
         )
         .select_from(
@@ -111,15 +127,20 @@ def labelled(log: Log, experiment: str, after: int) -> list[LabelledUnit]:
             )
         )
         .where(table.experiment == experiment, label.number > after)
-        .where(sa.or_(label.time.is_(None), label.time >= table.time - SLACK))
+        .where(
+            sa.or_(
+                label.time.is_(None),
+                label.time.between(table.time - SLACK, label.received + SLACK),
+            )
+        )
         .order_by(label.number)
         .limit(CHUNK)
     )  # fmt: skip
     with log.connected() as connection:
         return [
             LabelledUnit(
-                row.number, row.id, row.arm, row.weight, row.fault or "", _parsed(row.answer),
-                tables.parsed(row.label), _parsed(row.other),
+                row.number, row.id, row.time, row.received, row.arm, row.weight, row.fault or "",
+                _parsed(row.answer), tables.parsed(row.label), _parsed(row.other),
                 None if row.other_id is None else row.other_fault or "",
             )
             for row in connection.execute(asked)

@@ -7,6 +7,7 @@ asked of the champion. In shadow mode it is asked once the caller has the champi
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -19,13 +20,16 @@ from serving import wire
 from serving.batch import Line, Refused, Reply, Request
 from serving.crew import Crew
 
-FAILED, STRANGE = "failed", "strange"
-"""Faults of a version: no answer, or one with what is missing or no finite number."""
+FAILED, STRANGE, BROKE = "failed", "strange", "broke"
+"""Faults of a version: it says that it cannot answer; it answers with what is missing or no finite
+number; nothing was said at all, for its process died, hangs, or has no room for more."""
 COPIES = 64
 """Copies of requests that may be on their way at once; of more none is made."""
 MEASURE_EVERY = 1.0
-"""Seconds between two requests of a shadowed version that are asked in calls of their own; under
-load all others are joined, and a joined call says little about a version."""
+"""Seconds between two requests that both versions are asked in calls of their own; under load all
+others are joined, and a joined call says little about a version."""
+RESTART = 5.0
+"""Seconds within which a process that died may be back without counting more than once."""
 SEEN_BITS = 1 << 24
 
 LIVE = "live"
@@ -39,7 +43,7 @@ class Draw:
     challenger: bool
     """Whether the challenger is to answer."""
     weight: float
-    """With which that was drawn; NaN where the key was seen before, which is no new draw."""
+    """With which that was drawn; NaN where it is no unit: no new draw, or one of too many."""
     start: float
     """By time.monotonic()."""
     copied: bool = False
@@ -51,10 +55,16 @@ class Draw:
     """Once it is over."""
     void: bool = False
     """Whether it says nothing after all."""
+    shared: bool = False
+    """Whether the champion failed it, too."""
+    told: bool = False
+    """Whether the guard hears what becomes of it."""
+    excused: bool = False
+    """Whether its time says nothing: no process of the version was there, as another one told."""
 
     @property
     def counts(self) -> bool:
-        """Whether it is a draw."""
+        """Whether it is a unit of the experiment."""
         return self.weight == self.weight and not self.void
 
 
@@ -66,7 +76,7 @@ class Tally(Protocol):
     """Who wants to know what became of each request."""
 
     def drawn(self, draw: Draw) -> None:
-        """A unit of canary or A/B; what becomes of it is noted in it."""
+        """A request of canary or A/B; what becomes of it is noted in it."""
 
     def faulty(self) -> None:
         """The challenger failed one of them."""
@@ -76,6 +86,9 @@ class Tally(Protocol):
 
         Milliseconds are those of a call of its own, NaN where it was joined with others.
         """
+
+    def measured(self, champion: float, challenger: float) -> None:
+        """Milliseconds of both versions for a request that the challenger answered."""
 
 
 class Seen:
@@ -97,6 +110,27 @@ class Seen:
         self._bits[at >> 3] |= bit
         return True
 
+    def __contains__(self, key: str) -> bool:
+        at = hash(key) % SEEN_BITS
+        return bool(self._bits[at >> 3] & (1 << (at & 7)))
+
+
+class Thinned:
+    """Lets a key count once in a second, so that one caller with a thousand requests is not all."""
+
+    def __init__(self) -> None:
+        self._second, self._keys = -1, set[str]()
+
+    def first(self, key: str, now: float) -> bool:
+        """Whether a key comes for the first time in this second; who has none always does."""
+        if int(now) != self._second:
+            self._second, self._keys = int(now), set()
+        if not key:
+            return True
+        known = key in self._keys
+        self._keys.add(key)
+        return not known
+
 
 class Split:
     """One experiment, or the guard after a promotion, as the requests of a model go through it."""
@@ -106,8 +140,14 @@ class Split:
         self.seen = Seen()
         self.dropped = 0
         """Copies that were not made, because as many were on their way as may."""
+        self.champions: Line | None = None
+        """Where the live version is asked for what the challenger answered, to measure both."""
         self._tally, self._timeout = tally, timeout
+        self._thinned = Thinned()
         self._copies = 0
+        self._left = math.inf
+        """When the last process of the challenger went; infinite while one is there."""
+        self._death_told = False
         self._measured = -MEASURE_EVERY
 
     @property
@@ -119,26 +159,44 @@ class Split:
         """Whose a request is; None for one that is no part of the experiment."""
         traffic = self.traffic
         weight = traffic.weight
-        if self._copies >= COPIES and start - self._measured < MEASURE_EVERY:
+        if self._copies >= COPIES and start - self._measured < MEASURE_EVERY and self.shadows:
             self.dropped += 1  # before anything is done for it
             return None
+        # Where both versions see a request, nothing rests upon who sent it; no key is drawn.
+        if self.shadows and random.random() >= weight:  # noqa: S311 - nobody gains by guessing
+            return None
+        once = self._thinned.first(key, start)
+        if self.shadows:
+            found = Draw(False, weight if once else float("nan"), start, copied=True)
+            found.alone = once and self._is_measured(start)
+            return found
         if key:
             drawn = is_challengers(traffic.experiment, key, weight)
             says = weight if self.seen.first(key) else float("nan")
         else:
             drawn, says = random.random() < weight, weight  # noqa: S311 - nobody gains by guessing
-        if self.shadows:
-            return self._shadow(says, start) if drawn else None
         found = Draw(drawn, says, start)
-        if found.counts:
+        found.alone = drawn and self.champions is not None and self._is_measured(start)
+        if drawn:
+            # A death counts once, by the first who has to wait until the process is back.
+            away = self.is_away(start)
+            found.excused = away and self._death_told
+            self._death_told = away
+        if found.counts or once:
+            found.told = True
             self._tally.drawn(found)
         return found
 
-    def _shadow(self, weight: float, start: float) -> Draw:
-        found = Draw(challenger=False, weight=weight, start=start, copied=True)
-        if start - self._measured >= MEASURE_EVERY:
-            self._measured, found.alone = start, True
-        return found
+    def is_away(self, now: float) -> bool:
+        """Whether no process of the challenger is there, and not for long."""
+        self._left = math.inf if self.crew.running else min(self._left, now)
+        return 0 <= now - self._left < RESTART
+
+    def _is_measured(self, start: float) -> bool:
+        if start - self._measured < MEASURE_EVERY:
+            return False
+        self._measured = start
+        return True
 
     def arm(self, draw: Draw) -> str:
         """Its name in the prediction log."""
@@ -149,7 +207,7 @@ class Split:
     def over(self, draw: Draw) -> None:
         """A request has its answer, or nobody waits for it any more."""
         draw.milliseconds = (time.monotonic() - draw.start) * 1000
-        if draw.challenger and draw.fault and draw.counts:
+        if draw.challenger and draw.fault and draw.told:
             self._tally.faulty()
 
     async def ask(self, draw: Draw, request: Request) -> Reply | None:
@@ -158,13 +216,13 @@ class Split:
         Where the experiment ends meanwhile it is the champion's answer.
         """
         if not self.line.has_room(len(request.body), time.monotonic()):
-            draw.fault = FAILED
+            draw.fault = BROKE
             return None
         self.line.put(request)
         try:
             reply = await request.reply
         except Refused:
-            draw.fault = FAILED
+            draw.fault = BROKE
             return None
         if reply.version != self.traffic.challenger:
             draw.void = True  # it was called back
@@ -173,7 +231,36 @@ class Split:
             draw.fault = FAILED
         elif wire.strange(reply.body):
             draw.fault = STRANGE
+        elif draw.alone and self.champions is not None:
+            self._measure(self.champions, request, reply)
         return None if draw.fault else reply
+
+    def _measure(self, line: Line, request: Request, reply: Reply) -> None:
+        """Ask the champion the same, in a call of its own, for the time that it takes."""
+        if not line.has_room(len(request.body), time.monotonic()):
+            return
+        second = self._again(request, alone=True)
+
+        def done(found: asyncio.Future[Reply]) -> None:
+            if found.cancelled() or found.exception() is not None:
+                return
+            other = found.result()
+            if other.version == self.traffic.champion:
+                self._tally.measured(_alone(other), _alone(reply))
+
+        second.reply.add_done_callback(done)
+        line.put(second)
+
+    def _again(self, request: Request, *, alone: bool) -> Request:
+        """The same request for another version; nobody waits for the answer."""
+        return Request(
+            request.body,
+            request.content_type,
+            request.rows,
+            time.monotonic() + self._timeout,
+            asyncio.get_running_loop().create_future(),
+            alone=alone,
+        )
 
     def copy(self, draw: Draw, request: Request, reply: Reply | None, keep: Keep) -> None:
         """Ask the version that is not heard, too; what comes of it goes to `keep`.
@@ -186,15 +273,7 @@ class Split:
             self.dropped += 1
             return
         self._copies += 1
-        end = time.monotonic() + self._timeout
-        second = Request(
-            request.body,
-            request.content_type,
-            request.rows,
-            end,
-            asyncio.get_running_loop().create_future(),
-            alone=draw.alone,
-        )
+        second = self._again(request, alone=draw.alone)
         second.reply.add_done_callback(lambda done: self._copied(draw, reply, done, keep))
         self.line.put(second)
 
@@ -208,10 +287,11 @@ class Split:
         self._copies -= 1
         if done.cancelled():
             return
-        fault, took = FAILED, float("nan")
+        fault, took = BROKE, float("nan")
         other = None
         if done.exception() is None:
             other = done.result()
+            fault = FAILED
             if other.version != self.crew.version:
                 return  # the experiment is over
             if other.status == 200:

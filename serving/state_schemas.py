@@ -130,7 +130,7 @@ EXPERIMENT: Schema = {
                 "description": "Of the challenger's those that say something of what decides.",
             },
             "dropped": {**COUNT, "description": "Copies that were not made."},
-            "labels": _object({"counted": COUNT, "unfit": COUNT}),
+            "labels": _object({"counted": COUNT, "held": COUNT, "unfit": COUNT}),
             "verdict": _VERDICT,
             "path": {
                 **_list(_POINT),

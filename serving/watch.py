@@ -7,9 +7,11 @@ registry is away serves what it served before.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -31,6 +33,12 @@ from serving.served import Artifact
 
 ENTRIES = 10
 """Of the ledger, for who looks at the gateway."""
+NEW = ".new"
+"""Ends the name of what is being fetched."""
+PUTS = 5
+"""Times that a fetched copy is put where it belongs."""
+ABANDONED = 86_400.0
+"""Seconds after which nobody fetches any more."""
 KEPT_MODELS = 5
 """Verified copies of artifacts that stay on this machine beside those in use, for each model."""
 
@@ -212,22 +220,22 @@ class Watch:
         return files.is_dir() and digest.of_folder(files) == wanted
 
     def _download(self, live: Live, files: Path) -> None:
-        new = files.with_name(f"{files.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
+        # Several gateways of one project may fetch the same version at the same time.
+        files.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f"{files.name}.", suffix=NEW, dir=files.parent))
         try:
             source = Store(self._uri)
             about = source.shown(self.model).versions.get(live.version)
             if about is None:
                 raise Unfit(f"v{live.version} was deleted from MLflow")
-            found = source.download_model(about.source, new)
+            found = source.download_model(about.source, new / "model")
             said = digest.of_folder(found)
             if said != live.digest:
                 raise Unfit(
                     f"the artifact of v{live.version} is not what was registered: its digest is "
                     f"{said[:12]} and the ledger has {live.digest[:12]}"
                 )
-            shutil.rmtree(files, ignore_errors=True)
-            found.replace(files)
+            self._put(found, files, live.digest)
         except Unfit:
             raise
         except UnderstudyError as error:
@@ -238,8 +246,28 @@ class Watch:
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
+    def _put(self, found: Path, files: Path, wanted: str) -> None:
+        """Where it is looked for, unless another gateway was quicker."""
+        for _ in range(PUTS):
+            try:
+                found.replace(files)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                if self._intact(files, wanted):
+                    return
+                shutil.rmtree(files, ignore_errors=True)
+            else:
+                return
+        raise Unfit("another gateway writes the same copy of it again and again")
+
     def _forget_old(self, needed: Collection[str]) -> None:
-        others = [p for p in (self._folder / "models").iterdir() if p.name not in needed]
+        folder = self._folder / "models"
+        for path in folder.glob(f"*{NEW}"):  # of a gateway that ended while it fetched
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
+        others = [p for p in folder.iterdir() if p.name not in needed and not p.name.endswith(NEW)]
         for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-KEPT_MODELS]:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -141,6 +141,7 @@ class Run:
         """By version: the faults in the data that it was trained on."""
         self.data_faults: set[Fault] = set()
         self.month, self.day, self.live_version = FIRST, "", 1
+        self._last_state = ""
         self.year.caught = [Caught(f.name) for f in FAULTS if f in world.faults]
 
     def live(self, months: list[int]) -> Year:
@@ -191,9 +192,10 @@ class Run:
         found = monitor.check()
         for window in found.judged:
             self._window(window)
-        if found.did:
+        if found.did and not (found.state == "waiting" and self._last_state == "waiting"):
             decision = found.decision
             self._note(decision.action, found.did, found.state, decision.about, decision.window)
+        self._last_state = found.state or self._last_state
         if (newest := self._newest()) != before:
             self.learnt[newest] = set(self.data_faults)
         self._catch(found)

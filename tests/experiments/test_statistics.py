@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.arms import Difference, is_challengers, place
+from experiments.bets import Bets, Blocks, merged
 from experiments.draws import MismatchTest, RateTest
 from experiments.latency import FIRST, SlowTest
-from experiments.means import GaussianSequence, MeanSequence
+from experiments.means import MeanSequence
 
 units = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
@@ -62,6 +63,69 @@ def test_a_better_challenger_gives_no_evidence_that_it_is_worse() -> None:
             test.add([event], [arm], 0.3)
         expected += probability * math.exp(test.evidence)
     assert expected <= 1
+
+
+@pytest.mark.parametrize("chance", [0.3, 0.5])
+def test_the_mean_of_bets_on_a_coin_is_at_most_one(chance: float) -> None:
+    expected = 0.0
+    for coins in itertools.product((1.0, -1.0), repeat=9):
+        bets = Bets()
+        for coin in coins:
+            bets.add(coin)
+        heads = coins.count(1.0)
+        expected += chance**heads * (1 - chance) ** (9 - heads) * math.exp(bets.evidence)
+    assert expected <= 1 + 1e-9
+    assert (expected == pytest.approx(1)) is (chance == 0.5)
+
+
+def test_bets_find_what_changes_after_a_long_good_time() -> None:
+    bets = Bets()
+    for _ in range(300):
+        bets.add([1.0, -1.0])
+    seen = 0
+    while bets.evidence < math.log(200):
+        bets.add(1.0)
+        seen += 1
+    assert seen < 30
+
+
+def test_bets_on_shares_that_do_not_differ() -> None:
+    """One arm has nine times the requests; now and then a second goes wrong in either."""
+    wrong = 0
+    for seed in range(100):
+        drawn, blocks = np.random.default_rng(seed), Blocks()
+        for second in range(200):
+            arm = drawn.random(40) < 0.1
+            bad = drawn.random(40) < 0.05
+            if drawn.random() < 0.05:
+                bad |= arm == (drawn.random() < 0.5)
+            blocks.add([second] * 40, arm, bad)
+        wrong += blocks.evidence > math.log(20)
+    assert wrong <= 5
+
+
+def test_a_block_goes_on_until_both_arms_have_a_request_or_one_hangs() -> None:
+    blocks = Blocks()
+    blocks.add([0.0, 1.0, 2.5], [False] * 3, [False] * 3)
+    assert blocks.bets.count == 0
+    blocks.add([3.5, 3.6], [True, False], [True, False])
+    blocks.tick(3.9)
+    assert blocks.bets.count == 0
+    blocks.tick(4.0)
+    assert blocks.bets.count == 1
+    blocks.hang(5.0, challenger=True)
+    blocks.add([4.9], [True], [False])  # order is not that exact
+    blocks.tick(6.0)
+    blocks.tick(7.0)
+    assert blocks.bets.count == 2
+    blocks.add([6.5e8, 6.5e8], [True, False], [True, False])
+    blocks.tick(1.0)  # another clock
+    assert blocks.bets.count == 3
+
+
+def test_the_mean_of_e_values_is_taken() -> None:
+    assert merged(0.0, math.log(3)) == pytest.approx(math.log(2))
+    assert merged(800.0, 0.0) == pytest.approx(800 - math.log(2))
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.5])
@@ -152,22 +216,44 @@ def test_slower_answers_are_found_and_a_few_outliers_are_not() -> None:
     drawn = np.random.default_rng(4)
     for shift, found in ((0.0, False), (3.0, False), (200.0, True)):
         test = SlowTest()
-        for _ in range(40):
+        for second in range(40):
             arm = drawn.random(50) < 0.1
             took = drawn.gamma(4, 5, 50) + shift * arm
             took[drawn.integers(50)] = 5000
-            test.add(took, arm, 0.1)
+            test.add(took, arm, second)
         assert (test.evidence > math.log(200)) is found
 
 
 def test_no_answer_is_slow_before_the_champions_are_known() -> None:
     test = SlowTest()
-    test.add([1.0] * (FIRST - 1), [False] * (FIRST - 1), 0.5)
+    test.add([1.0] * (FIRST - 1), [False] * (FIRST - 1), 0.0)
     assert test.limit is None
-    test.add([1e9], [True], 0.5)
-    assert test.evidence == pytest.approx(0)
-    test.add([1.0], [False], 0.5)
+    test.add([1e9], [True], 0.0)
+    assert test.units == [0, 0]
+    test.add([1.0], [False], 0.0)
     assert test.limit == 11.0
+
+
+def test_what_made_many_wait_at_once_counts_once() -> None:
+    one, many = SlowTest(), SlowTest()
+    for test, stalled in ((one, 1), (many, 50)):
+        for second in range(20):
+            arm = [False] * 50 + [True] * 50
+            took = [1.0] * 50 + ([900.0] * stalled + [1.0] * (50 - stalled)) * (second == 9)
+            test.add(took if second == 9 else [1.0] * 100, arm, float(second))
+        test.blocks.tick(100.0)
+    assert many.events == [0, 50]
+    assert one.evidence < many.evidence < math.log(2)
+
+
+def test_of_two_calls_for_the_same_request_the_longer_one_is_a_coin() -> None:
+    test = SlowTest(paired=True)
+    drawn = np.random.default_rng(0)
+    test.add_pairs(drawn.gamma(3, 9, 2000), drawn.gamma(3, 9, 2000))  # as noisy as the other
+    assert test.evidence < math.log(10)
+    test.add_pairs([5.0] * 40, [400.0] * 40)
+    assert test.evidence > math.log(200)
+    assert test.longer[1] >= 40
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.5, False), (0.56, True), (0.44, True)])
@@ -176,21 +262,6 @@ def test_units_that_do_not_go_where_the_weights_say(share: float, found: bool) -
     test.add(np.random.default_rng(5).random(10_000) < share, 0.5)
     assert (test.evidence > math.log(1000)) is found
     assert test.expected == 5000
-
-
-def test_a_gaussian_mean_is_enclosed_at_every_look() -> None:
-    missed = 0
-    for seed in range(200):
-        drawn = np.random.default_rng(seed)
-        sequence = GaussianSequence(2.0)
-        for _ in range(50):
-            sequence.add(drawn.normal(1.0, 2.0, 20))
-            low, high = sequence.interval(0.1)
-            if not low <= 1.0 <= high:
-                missed += 1
-                break
-    assert missed <= 20
-    assert high - low < 0.5
 
 
 # How they may be fed
@@ -237,14 +308,8 @@ def test_what_is_no_outcome(bad: list[float]) -> None:
         Difference().add(bad, [True], 0.5)
     with pytest.raises(ValueError, match=r"outside of its limits|must be finite"):
         MeanSequence().add(bad, 0, 1)
-
-
-def test_what_is_no_scale() -> None:
-    for scale in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="above 0"):
-            GaussianSequence(scale)
-    with pytest.raises(ValueError, match="must be finite"):
-        GaussianSequence(1).add([math.nan])
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        Bets().add([20 * bad[0]])
 
 
 # Who answers whom

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
+import os
+import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from registry import promote, verify
 from registry.ledger import Entry
 from registry.projection import read
 from registry.sections import GATES
-from tests.flow.gateways import WISH, Gateway, Registry, Traffic, running, until
+from tests.flow.gateways import WISH, Gateway, Registry, Traffic, pids, running, until
 
 pytestmark = pytest.mark.flow
 
@@ -135,7 +139,7 @@ def test_a_canary_that_gets_worse_is_aborted_and_no_caller_sees_it(
     # A caller of a version that fails waits for a second one, so that is slow, too.
     expected = {"fail": {"errors", "latency"}, "nan": {"answers", "latency"}}
     assert set(found) & expected.get(does, {"latency"})
-    assert told - turned < 15
+    assert told - turned < 30
 
 
 @pytest.mark.parametrize("does", ["die", "hang", "slow"])
@@ -175,19 +179,53 @@ def test_a_good_canary_waits_for_a_person_and_then_is_live_without_a_start(
     gateway.until_live(1)
 
 
+def test_a_process_that_stops_for_a_moment_is_no_slower_version(gateway: Gateway) -> None:
+    """Both versions are the same; what waits in that moment is slow together, and counts once."""
+    challenger = begin(gateway, "ab", 0.5)
+    known = json.loads((gateway.folder / "serve/m/last.json").read_text())["challenger"]
+    assert known["version"] == challenger
+    processes = pids(f"serve/m/models/{known['digest']}")
+    assert processes
+    with Traffic(gateway, callers=8, pause=0.005) as traffic:
+        until(lambda: min(report(gateway)["units"]) > 60, 30, gateway)
+        for _ in range(3):
+            for sign, seconds in ((signal.SIGSTOP, 0.3), (signal.SIGCONT, 0.7)):
+                for process in processes:
+                    os.kill(process, sign)
+                time.sleep(seconds)
+        time.sleep(1)
+    assert not traffic.wrong
+    found = report(gateway)
+    assert (found["ended"], found["verdict"]["decision"]) == (False, "wait")
+    end(gateway)
+
+
 def test_a_promotion_that_was_wrong_is_rolled_back_by_the_guard(gateway: Gateway) -> None:
+    """By the requests of few callers, who were there before."""
     registry = gateway.registry
     newer = registry.version()
     registry.promote(newer)
     gateway.until_live(newer)
-    with Traffic(gateway, callers=4, pause=0.01) as traffic:
-        until(lambda: report(gateway)["mode"] == "guard", 30, gateway)
-        until(lambda: report(gateway)["units"][1] > 10, 30, gateway)
-        registry.turn(newer, "fail")
-        gateway.until_live(1, 60)
-        time.sleep(0.3)
-    assert {status for _, _, status, _ in traffic.answers} == {200, 400}
-    assert traffic.answers[-1][2:] == (200, 1)
+    until(lambda: report(gateway)["mode"] == "guard", 30, gateway)
+    answers: list[tuple[int, int]] = []
+
+    def ask_until(condition: Callable[[], bool]) -> None:
+        asked = itertools.cycle(f"caller {n}" for n in range(20))
+
+        def ask() -> bool:
+            for key in itertools.islice(asked, 20):
+                got = gateway.predict(1, X_Understudy_Key=key)
+                answers.append((got.status, got.version if got.status == 200 else newer))
+            return condition()
+
+        until(ask, 60, gateway)
+
+    ask_until(lambda: report(gateway)["units"][1] > 30)
+    registry.turn(newer, "fail")
+    ask_until(lambda: gateway.status["version"] == 1)
+    ask_until(lambda: True)
+    assert {status for status, _ in answers} == {200, 400}
+    assert answers[-1] == (200, 1)
     entry = last(registry)
     assert (entry.kind, entry.actor, entry.version) == ("rollback", "auto:guard", 1)
     assert "would fail, it was the challenger's" in entry.reason
@@ -257,7 +295,7 @@ def test_labels_decide_and_the_evidence_goes_on_after_a_restart(numbers: Gateway
     ask_and_label(range(1000, 1004))
     time.sleep(2.5)
     assert (report(gateway)["units"], report(gateway)["labels"]) == (
-        before["units"], {"counted": 12, "unfit": 0}
+        before["units"], {"counted": 12, "held": 0, "unfit": 0}
     )  # fmt: skip
     ask_and_label(range(2000, 2060))
     until(lambda: report(gateway)["ended"], 20, gateway)

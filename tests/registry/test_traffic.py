@@ -89,6 +89,28 @@ def test_another_champion_or_an_archived_challenger_ends_it(live: State) -> None
     assert after(staged, plan.promote(staged, "m", 3, Stage.STAGING)).traffic is None
 
 
+def test_what_ends_an_experiment_besides_says_so(live: State) -> None:
+    state = challenged(live)
+    about = {"experiment": state.traffic.experiment} if state.traffic else {}
+    ends = {**about, "mode": "canary", "challenger": 2, "champion": 1}
+    for made, words in (
+        (plan.promote(state, "m", 3, Stage.PRODUCTION), "v3 to Production"),
+        (plan.promote(state, "m", 2, Stage.PRODUCTION), "v2 to Production"),
+        (plan.archive(state, "m", 2), "v2 archived"),
+    ):
+        assert made.sentence == f"{words}, which ends the canary of v2 beside v1"
+        entry = entry_of(made)
+        assert (entry.evidence["ends"], entry.sentence) == (ends, f"{made.sentence} by ana")
+    assert "ends" not in plan.stop(state, "m").evidence
+    assert "ends" not in plan.promote(state, "m", 3, Stage.STAGING).evidence
+    assert "ends" not in plan.promote(live, "m", 3, Stage.PRODUCTION).evidence
+    back = after(live, plan.promote(live, "m", 3, Stage.PRODUCTION))
+    back = after(back, plan.challenge(back, "m", 2, "shadow", 1.0, RULE))
+    assert plan.rollback(back, "m").sentence == (
+        "rolled back to v1, which ends the shadow of v2 beside v3"
+    )
+
+
 @pytest.mark.parametrize("weight", [0.0, -0.1, 1.5, float("nan"), float("inf")])
 @pytest.mark.parametrize("mode", traffic.MODES)
 def test_weights_that_are_none(live: State, mode: str, weight: float) -> None:

@@ -153,7 +153,11 @@ def experiment(
         "units": list(evidence.units),
         "judged": evidence.judged,
         "dropped": 0,
-        "labels": {"counted": evidence.decisive.count if rule.metric != "none" else 0, "unfit": 0},
+        "labels": {
+            "counted": evidence.decisive.count if rule.metric != "none" else 0,
+            "held": 0,
+            "unfit": 0,
+        },
         "verdict": evidence.verdict().as_dict() if units else None,
         "path": [list(point) for point in evidence.path],
         "open": True,

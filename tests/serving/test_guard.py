@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -19,7 +19,8 @@ from registry.traffic import GUARD, Traffic
 from serving import unpack, wire
 from serving.batch import Limits, Line, Refused, Reply, Request, Told
 from serving.guard import GRACE, Guard
-from serving.split import COPIES, FAILED, STRANGE, Draw, Seen, Split, fault_of
+from serving.record_units import LabelledUnit
+from serving.split import BROKE, COPIES, FAILED, STRANGE, Draw, Seen, Split, Thinned, fault_of
 
 GOOD, EMPTY = b'{"predictions":[0.5]}', b'{"predictions":[null]}'
 
@@ -37,6 +38,7 @@ class Crew:
     """The challenger, which nobody starts here."""
 
     version = 2
+    running = 1
 
 
 def split(found: Traffic, tally: Any = None) -> Split:
@@ -79,6 +81,24 @@ def test_requests_without_a_key_are_drawn_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("mode", ["shadow", GUARD])
+def test_of_one_caller_a_share_of_the_requests_is_copied_and_one_in_a_second_counts(
+    mode: str,
+) -> None:
+    found = split(traffic(mode, weight=0.25))
+    drawn = [found.draw("caller", n / 100) for n in range(8000)]  # in 80 seconds
+    copied = [draw for draw in drawn if draw is not None]
+    assert 1850 < len(copied) < 2150
+    assert 75 < sum(draw.counts for draw in copied) <= 80
+
+
+def test_a_key_counts_once_in_a_second_and_who_has_none_each_time() -> None:
+    thinned = Thinned()
+    assert [thinned.first(key, at) for key, at in (
+        ("a", 0.0), ("a", 0.5), ("b", 0.9), ("", 0.9), ("", 0.9), ("a", 1.0), ("a", 1.1),
+    )] == [True, False, True, True, True, True, False]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["shadow", GUARD])
 def test_in_shadow_mode_the_other_version_sees_a_share_and_answers_none(mode: str) -> None:
     tally = Guard(traffic(mode, weight=0.25), None)
     found = split(tally.traffic, tally)
@@ -106,7 +126,7 @@ def test_few_of_a_million_keys_are_taken_for_others() -> None:
         (reply(2, status=400), FAILED),
         (reply(2, EMPTY), STRANGE),
         (reply(2, b"{no json with a null"), STRANGE),
-        (Refused(504, "DEADLINE_EXCEEDED", "late"), FAILED),
+        (Refused(504, "DEADLINE_EXCEEDED", "late"), BROKE),
     ],
 )
 def test_what_the_challenger_fails_is_left_to_the_champion(said: Any, fault: str) -> None:
@@ -140,7 +160,7 @@ def test_a_full_line_of_the_challenger_is_its_failure_and_no_wait() -> None:
         found.line = Line(Limits(requests=0), Told(lambda *_: None, lambda *_: None))
         draw = Draw(True, 0.5, 0.0)
         assert await found.ask(draw, request()) is None
-        assert draw.fault == FAILED
+        assert draw.fault == BROKE
 
     run(act)
 
@@ -174,7 +194,7 @@ def test_no_more_copies_are_on_their_way_than_may() -> None:
         (reply(1, status=400), reply(2, status=400), ("", "")),
         (reply(1, status=400), reply(2), (FAILED, "")),
         (None, reply(2), (FAILED, "")),
-        (reply(1), Refused(502, "MODEL_PROCESS_ENDED", "ended"), ("", FAILED)),
+        (reply(1), Refused(502, "MODEL_PROCESS_ENDED", "ended"), ("", BROKE)),
     ],
 )
 def test_both_answers_of_a_copied_request_are_judged(
@@ -221,7 +241,7 @@ def test_a_joined_call_is_no_measure_of_latency() -> None:
         for queue in list(shadow.line._waiting.values()):
             queue[0].reply.set_result(reply(2))
         await asyncio.sleep(0)
-        took = [(own[1], other[1]) for own, other in guard._pairs]
+        took = [(own[1], other[1]) for own, other, _ in guard._pairs]
         assert took[0] == pytest.approx((4.0, 4.0))
         assert math.isnan(took[1][0])
 
@@ -247,27 +267,135 @@ def over(guard: Guard, challenger: bool, fault: str = "", took: float = 5.0) -> 
     guard.drawn(draw)
 
 
-def test_who_waits_for_too_long_counts_as_slow_before_there_is_an_answer() -> None:
+@pytest.mark.parametrize(("fault", "finding"), [(FAILED, "errors"), (STRANGE, "answers")])
+def test_a_canary_that_breaks_after_every_key_was_seen_is_found(fault: str, finding: str) -> None:
+    guard = Guard(traffic(), None)
+    tried = split(guard.traffic, guard)
+
+    def ask(second: int, broken: bool) -> None:
+        for n in range(40):
+            draw = tried.draw(f"k{n}", second + n / 50)
+            assert draw is not None
+            draw.fault = fault if broken and draw.challenger else ""
+            draw.milliseconds = 5.0
+        guard._fold()
+
+    for second in range(20):
+        ask(second, broken=second >= 5)
+    assert sum(guard.evidence.units) == 40
+    verdict = guard.judge()
+    assert [f.name for f in verdict.findings if f.found and f.name != "good_enough"] == [finding]
+
+
+def test_what_the_champion_fails_too_is_no_fault_of_the_challenger() -> None:
+    guard = Guard(traffic(), None)
+    for second in range(60):
+        for challenger in (True, False):
+            draw = Draw(challenger, math.nan, float(second), fault=FAILED * challenger)
+            draw.milliseconds, draw.shared = 5.0, True
+            guard.drawn(draw)
+    guard._fold()
+    assert not any(f.found for f in guard.judge().findings)
+
+
+def test_one_death_that_hits_many_counts_once() -> None:
+    """A process of each version dies in turn, with thirty requests; the challenger's is first."""
+    guard = Guard(traffic(), None)
+    for second in range(60):
+        dies = {10: True, 40: False}.get(second)
+        for n in range(100):
+            draw = Draw(n % 2 == 0, 0.5, float(second))
+            draw.fault = BROKE if dies is draw.challenger and n < 60 else ""
+            draw.milliseconds = 5.0
+            guard.drawn(draw)
+        guard._fold()
+        assert guard.judge().decision != "abort"
+    assert guard.evidence.errors.events == [30, 30]
+
+
+def test_who_waits_until_a_dead_process_is_back_counts_once() -> None:
+    guard = Guard(traffic(), None)
+    tried = split(guard.traffic, guard)
+    for second in range(60):
+        cast(Any, tried.crew).running = int(not 20 <= second < 24)
+        for n in range(40):
+            draw = tried.draw("", second + n / 50)
+            assert draw is not None
+            waits = draw.challenger and not tried.crew.running
+            assert draw.excused <= waits
+            draw.milliseconds = 5000.0 if waits else 5.0
+        guard._fold()
+        assert guard.judge().decision != "abort"
+    assert guard.evidence.slow.events == [0, 1]
+    cast(Any, tried.crew).running = 0
+    assert [tried.is_away(at) for at in (60.0, 64.0, 66.0)] == [True, True, False]
+
+
+def test_calls_that_were_measured_tell_of_a_slow_version_without_any_draw() -> None:
     async def act() -> None:
         guard = Guard(traffic(), None)
-        for _ in range(60):
-            over(guard, False)
-            over(guard, True)
-        await guard.look()
-        hanging = []
-        for _ in range(30):
-            over(guard, False)
-            hanging.append(Draw(True, 0.5, time.monotonic() - 3))
-            guard.drawn(hanging[-1])
+        tried = split(guard.traffic, guard)
+        tried.champions = line()
+        for second in range(12):
+            draw = next(
+                d for n in range(99) if (d := tried.draw(f"k{n}", float(second))) and d.challenger
+            )
+            assert draw.alone
+            asked = request()
+            slow = replace(reply(2), seconds=0.4)
+            asked.reply.set_result(slow)
+            assert await tried.ask(draw, asked) is slow
+        measured = [r for queue in tried.champions._waiting.values() for r in queue]
+        assert len(measured) == 12
+        for one in measured:
+            assert one.alone
+            one.reply.set_result(reply(1))
+        await asyncio.sleep(0)
         verdict = await guard.look()
         assert [f.name for f in verdict.findings if f.found] == ["latency"]
-        before = list(guard.evidence.units)
-        for draw in hanging:
-            draw.milliseconds = 4000.0  # they are answered, and do not count again
-        await guard.look()
-        assert guard.evidence.units == before == [90, 90]
 
     run(act)
+
+
+def test_who_waits_for_too_long_counts_as_slow_before_there_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each second in which somebody hangs speaks against the version; nobody else asks then."""
+    guard, start = Guard(traffic(), None), 1000.0
+    clock = iter([start + 4.0 + second for second in range(40)])
+    monkeypatch.setattr("serving.guard.time", Clock(clock))
+    for _ in range(60):
+        over(guard, False)
+        over(guard, True)
+    hanging = [Draw(True, 0.5, start) for _ in range(8)]
+    for draw in hanging:
+        guard.drawn(draw)
+    guard.is_away = lambda: True  # its process died, and is not back
+    for _ in range(16):
+        guard._fold()
+    assert guard.evidence.units == [60, 68]
+    assert not any(f.found for f in guard.evidence.verdict().findings)
+    guard.is_away = lambda: False
+    for _ in range(16):
+        guard._fold()
+    assert [f.name for f in guard.evidence.verdict().findings if f.found] == ["latency"]
+    for draw in hanging:
+        draw.milliseconds, draw.fault = 20_000.0, BROKE
+    guard._fold()
+    assert guard.evidence.units == [60, 68]  # they are answered, and are no new units
+    assert guard.evidence.errors.events == [0, 8]
+
+
+class Clock:
+    """Stands where it is told."""
+
+    def __init__(self, moments: Iterator[float]) -> None:
+        self._moments = moments
+
+    def monotonic(self) -> float:
+        return next(self._moments)
+
+    time = staticmethod(time.time)
 
 
 def test_a_slower_arm_is_not_missing_while_it_is_waited_for() -> None:
@@ -328,6 +456,40 @@ def test_clocks_that_jump_end_no_experiment_early() -> None:
     assert late.judge().decision == "wait"
     late._up -= 2 * GRACE
     assert late.judge().reason == "no verdict within 30 days; the champion stays"
+
+
+def labelled(number: int, name: str, label: Any, arm: str = "champion") -> LabelledUnit:
+    return LabelledUnit(number, name, 0.0, 1.0, arm, 0.5, "", 1.0, label, None, None)
+
+
+def test_a_label_that_does_not_fit_keeps_no_right_one_out() -> None:
+    guard = Guard(traffic(metric="absolute", scale=1.0), None)
+    guard.labels.take([labelled(1, "p", "a text"), labelled(2, "q", 1.0, "challenger")])
+    guard.labels.take([labelled(1, "p", "a text")])  # it is read once more
+    guard.labels.fold()
+    assert guard.labels.counts == {
+        "counted": 0,
+        "held": 1,
+        "unfit": 1,
+    }  # of one arm none is known yet
+    guard.labels.take([labelled(3, "p", 1.0), labelled(4, "p", 0.0)])
+    guard.labels.fold()
+    assert guard.labels.counts == {"counted": 2, "held": 0, "unfit": 1}
+    assert guard.evidence.losses.means == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("canary", "what was seen before this gateway's start is lost, for serve.records is off"),
+        ("shadow", "what was seen before this gateway's start is lost, for serve.records is off"),
+    ],
+)
+def test_what_a_restart_has_lost_is_told(mode: str, said: str) -> None:
+    began = traffic(mode)
+    for later, problem in ((3600.0, said), (-60.0, "")):
+        guard = Guard(began, None, time.time() + later)
+        assert guard.report(dropped=0, is_open=True, ended=False)["problem"] == problem
 
 
 def test_a_rule_that_is_not_understood_is_told_of() -> None:

@@ -138,12 +138,40 @@ def test_labels_find_the_unit_that_they_speak_of(engine: sa.Engine) -> None:
     assert found(last) == []
 
 
+def test_of_the_units_that_gateways_have_of_a_key_the_first_takes_the_label(
+    engine: sa.Engine,
+) -> None:
+    put(engine, "b", 100.0, "champion", key="k")
+    put(engine, "a", 100.0, "champion", key="k")  # another gateway, at the same time
+    put(engine, "c", 90.0, "challenger", key="k")  # before the weight went down
+    for n, name in enumerate(("b", "a")):
+        assert label(engine, Item(n, name)) == ["stored"]
+    assert label(engine, Item(7, key="k")) in (["replaced"], ["stored"])
+    assert {u.id for u in record_units.labelled(log(engine), "x", 0)} == {"a"}
+    assert label(engine, Item(7, "c")) == ["stored"]
+    found = record_units.labelled(log(engine), "x", 0)[-1]
+    assert (found.id, found.time, found.received) == ("c", 90.0, 1000.0)
+
+
 def test_what_was_known_before_a_prediction_is_no_label_of_it(engine: sa.Engine) -> None:
     put(engine, "p", 5000.0, "champion")
     assert label(engine, Item(1, "p", time=1000.0), now=6000.0) == ["stored"]
     assert record_units.labelled(log(engine), "x", 0) == []
     assert label(engine, Item(0, "p", time=4980.0), now=6000.0) == ["replaced"]  # clocks differ
     assert [u.label for u in record_units.labelled(log(engine), "x", 0)] == [0]
+
+
+def test_a_label_from_the_future_does_not_count_and_keeps_no_right_one_out(
+    engine: sa.Engine,
+) -> None:
+    for name, moment in (("p", 1000.0), ("q", 6000.0 + 3 * 86400)):
+        put(engine, name, 5000.0, "champion")
+        assert label(engine, Item(1, name, time=moment), now=6000.0) == ["stored"]
+        assert label(engine, Item(1, name, time=moment), now=6000.0) == ["duplicate"]
+        assert label(engine, Item(1, name), now=6000.0) == ["replaced"]  # the same, but timely
+        assert label(engine, Item(1, name), now=6000.0) == ["duplicate"]
+    found = [(u.id, u.label) for u in record_units.labelled(log(engine), "x", 0)]
+    assert found == [("p", 1), ("q", 1)]
 
 
 def test_a_log_of_the_first_format_is_brought_up_and_keeps_what_it_has(engine: sa.Engine) -> None:
