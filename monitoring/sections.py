@@ -25,7 +25,7 @@ class DriftPolicy(Section):
     unseen: float = Field(default=0.01, gt=0, le=1, strict=False)
     """Share of rows with a category that the reference does not have."""
     outside: float = Field(default=0.01, gt=0, le=1, strict=False)
-    """Share of rows below the smallest or above the largest value of the reference."""
+    """Share of rows outside the values of the reference, by a twentieth of a standard deviation."""
     score: float = Field(default=0.1, gt=0, allow_inf_nan=False, strict=False)
     """As `numeric`, of the model's answers; of classes without probabilities as `categorical`."""
     alpha: float = Field(default=0.002, gt=0, lt=0.5, strict=False)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import socket
+import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -623,6 +627,39 @@ def test_what_a_person_reads(watched: Watched) -> None:
     assert 'understudy_monitor_finding{column="a",kind="drift",model="m"} 1.0' in gauges
     assert 'understudy_monitor_decision{action="alert",model="m"} 1.0' in gauges
     assert 'understudy_monitor_label_coverage{model="m",version="2"} 1.0' in gauges
+
+
+def test_a_watch_looks_again_answers_prometheus_and_ends_by_ctrl_c(watched: Watched) -> None:
+    watched.ask()
+    watched.end()
+    command = ["understudy", "monitor", "watch", "--every", "0.3", "--metrics-port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().removeprefix("metrics are at ").strip()
+        assert process.stdout.readline() == "looking at m every 0.3 s; Ctrl-C ends it\n"
+        assert "window 1: 400 rows of v2, no findings" in process.stdout.readline()
+        watched.ask(change=lambda rows: rows.assign(a=rows["a"] * 100))
+        watched.end()
+        for line in process.stdout:
+            if line.startswith("decision: alert"):
+                break
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310
+            assert b'understudy_monitor_broken{model="m"} 1.0' in answer.read()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out.splitlines()[-1]) == (0, "ended")
+    assert "ALERT m: " in err
+
+
+def test_a_port_that_is_taken(watched: Watched) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = watched.shell.refused("monitor", "watch", "--metrics-port", port)
+    assert said == (
+        f"cannot listen at 127.0.0.1:{port} (Address already in use); choose another --metrics-port"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from monitoring.errors import MonitorBusy, MonitorStoreRefused
 from monitoring.findings import Finding, Judged, Measured, Quality
 from monitoring.kept import Kept, Mute, settle, url_of
 from serving.errors import LogUrlRefused
+from tests.flow.servers import NotThere, postgres
 
 FOUND = Finding("drift", "temp", "wasserstein", 0.5, 0.1, True, False, "temp moved")
 QUALITY = Quality(
@@ -29,9 +32,25 @@ def window(number: int, rows: int = 100) -> Judged:
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/deep/monitor.db"
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(postgres())
+        except NotThere as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where nothing is kept yet, in each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/deep/monitor.db"
+    found: str = request.getfixturevalue("postgres_url")
+    engine = sa.create_engine(found, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        module._tables.drop_all(connection)
+    return found
 
 
 @pytest.fixture
