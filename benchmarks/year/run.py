@@ -91,7 +91,7 @@ class Year:
 
     name: str
     late: dict[int, float] = field(default_factory=dict)
-    findings: dict[int, Counter[str]] = field(default_factory=dict)
+    findings: dict[int, dict[str, int]] = field(default_factory=dict)
     windows: dict[int, int] = field(default_factory=dict)
     scores: dict[str, dict[int, Score]] = field(default_factory=dict)
     estimates: list[dict[str, float]] = field(default_factory=list)
@@ -208,8 +208,9 @@ class Run:
                 caught.in_production = True
 
     def _window(self, window: Judged) -> None:
-        counter = self.year.findings.setdefault(self.month, Counter())
-        counter.update(f.kind for f in window.found)
+        known = self.year.findings.setdefault(self.month, {})
+        for finding in window.found:
+            known[finding.kind] = known.get(finding.kind, 0) + 1
         self.year.windows[self.month] = self.year.windows.get(self.month, 0) + 1
 
     def _newest(self) -> int:
