@@ -39,6 +39,7 @@ NOT_ALL = {
     "key": {"--json", "--actor"},
     "token": {"--json"},  # of a gateway, not of a model
     "traffic": set(),  # a group
+    "monitor": set(),  # a group
     "explain": {"--json"},  # an answer knows its model
 }
 
