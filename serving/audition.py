@@ -6,10 +6,13 @@ today, with values, and fast enough.
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from registry.finite import finite
 from serving import wire
@@ -116,10 +119,18 @@ async def _form_of(live: Crew, crew: Crew) -> object:
         return None
 
 
+def with_nulls(body: bytes) -> bytes:
+    """The same with null for what JSON has no number for: MLflow writes NaN into its examples."""
+    try:
+        return orjson.dumps(json.loads(body, parse_constant=lambda _: None))
+    except ValueError:
+        return body
+
+
 async def _learn(crew: Crew) -> None:
     """Whether rows may be joined: each alone is answered as all together. Raises Failed."""
     try:
-        rows = wire.read(crew.artifact.example)
+        rows = wire.read(with_nulls(crew.artifact.example))
     except wire.NotAccepted:
         rows = None
     if rows is None:
