@@ -350,7 +350,11 @@ class Store:
         with self._reaching(), _silent_logs():
             if run is None or not self._is_there(run):
                 found = self._client.get_experiment_by_name(experiment)
-                where = found.experiment_id if found else self._client.create_experiment(experiment)
+                where = (
+                    found.experiment_id
+                    if found
+                    else self._client.create_experiment(experiment, self._beside(experiment))
+                )
                 below = {"mlflow.parentRunId": parent} if parent else {}
                 made = self._client.create_run(where, run_name=name, tags=below)
                 run = str(made.info.run_id)
@@ -366,6 +370,16 @@ class Store:
                 self._client.log_text(run, text, path)
             self._client.set_terminated(run)
             return run
+
+    def _beside(self, experiment: str) -> str | None:
+        """Where artifacts of a new experiment go: beside a database file, else the server's way.
+
+        MLflow itself would put them into whatever folder the process runs in.
+        """
+        if not self.uri.startswith("sqlite:///"):
+            return None
+        folder = Path(self.uri.removeprefix("sqlite:///")).resolve().parent
+        return (folder / "mlruns" / experiment).as_uri()
 
     def _is_there(self, run: str) -> bool:
         """Whether a run can be written to."""

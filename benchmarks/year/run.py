@@ -42,7 +42,7 @@ from registry.settings import find_root, quiet
 SECTIONS: dict[str, dict[str, Any]] = {
     "serve": {"poll": 0.5, "rehearse": 60.0, "guard_share": 0.05},
     "gate": {"automation": "production"},
-    "experiment": {"metric": "brier", "margin": 0.01, "minimum": 1000},
+    "experiment": {"metric": "brier", "margin": 0.02, "minimum": 1000},
     "monitor": {
         "window_rows": 6500,
         "lag": 0.0,
