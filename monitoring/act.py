@@ -72,7 +72,7 @@ class Actor:
 
     def _roll_back(self, decision: Decision, version: int, former: int | None) -> Result:
         number = self._kept.begin(_act(decision, version, "begun"), f"rollback from v{version}")
-        reason = "; ".join(decision.reasons)[: promote.REASON_LIMIT]
+        reason = alerts.first(decision.reasons)[: promote.REASON_LIMIT]
         try:
             done = promote.rollback(
                 Store(self._set.uri),
@@ -95,7 +95,7 @@ class Actor:
             self._set.uri,
             self._set.model,
             self._live(),
-            f"window {decision.window}: " + "; ".join(decision.reasons),
+            f"window {decision.window}: {alerts.first(decision.reasons)}",
             self._set.policy,
             self._set.gates,
             self._set.rule,
@@ -113,7 +113,7 @@ class Actor:
         number = self._kept.begin(_act(decision, version, "begun"), "retraining")
         self._kept.note("data_tried", md5)
         alerts.deliver(self._kept, self._set.policy, self._say)  # it may take hours
-        self._say(f"retraining: {'; '.join(decision.reasons)}")
+        self._say(f"retraining: {alerts.first(decision.reasons)}")
         try:
             found = retrain.retrain(task, self._kept.renew, self._say)
         except BaseException as error:  # Ctrl-C among them: it is over, and failed

@@ -8,7 +8,7 @@ import smtplib
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
@@ -74,12 +74,16 @@ def _send(alert: Unsent, policy: MonitorParams, say: Say) -> None:
 
 def headline(content: Mapping[str, Any]) -> str:
     """An alert in one line; of many reasons the first."""
-    reasons = list(content.get("reasons") or ())
-    more = len(reasons) - REASONS
-    about = "; ".join(reasons[:REASONS]) + (f"; and {more} more" if more > 0 else "")
+    about = first(content.get("reasons") or ())
     return f"ALERT {content.get('model')}: {content.get('sentence')}" + (
         f": {about}" if about else ""
     )
+
+
+def first(reasons: Sequence[str]) -> str:
+    """The first of many reasons, in one line."""
+    more = len(reasons) - REASONS
+    return "; ".join(reasons[:REASONS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _post(address: str, alert: Unsent) -> None:
