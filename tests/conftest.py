@@ -133,6 +133,19 @@ def make_project(
     return make
 
 
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A database of a PostgreSQL of its own, whose tables each test takes out first."""
+    from tests.flow.servers import NotThere, postgres
+
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(postgres())
+        except NotThere as error:
+            pytest.skip(str(error))
+        yield found
+
+
 @pytest.fixture(autouse=True)
 def _mlflow_as_it_was() -> Iterator[None]:
     """MLflow keeps its server and active run in globals; each test starts without them."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from monitoring.errors import MonitorBusy, MonitorStoreRefused
 from monitoring.findings import Finding, Judged, Measured, Quality
 from monitoring.kept import Kept, Mute, settle, url_of
 from serving.errors import LogUrlRefused
-from tests.flow.servers import NotThere, postgres
 
 FOUND = Finding("drift", "temp", "wasserstein", 0.5, 0.1, True, False, "temp moved")
 QUALITY = Quality(
@@ -30,15 +27,6 @@ def window(number: int, rows: int = 100) -> Judged:
     return Judged(
         "m", number, number, number + 1, rows, 2, (FOUND,), (QUALITY,), labels={"late": 0.2}
     )
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            yield stack.enter_context(postgres())
-        except NotThere as error:
-            pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from serving.recorder import LAUNCH, Recorder, RecordsRefused, url_of
 from serving.records import Log, Window
 from serving.unpack import unpack
 from serving.wire import NotAccepted
-from tests.flow.servers import NotThere, postgres
 
 SPLIT = b'{"dataframe_split":{"columns":["a","b"],"data":[[1,2.5]]}}'
 ANSWER = b'{"predictions":[0.25]}'
@@ -106,16 +105,6 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(file: Path) -> str:
     return f"sqlite:///{file}"
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            found = stack.enter_context(postgres())
-        except NotThere as error:
-            pytest.skip(str(error))
-        yield found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,16 @@ from serving.feedback import Item
 from serving.frames import Record
 from serving.records import Log, Window
 from serving.unpack import unpack
-from tests.flow.servers import NotThere, postgres
 
 BODY = b'{"dataframe_split":{"columns":["a"],"data":[[1]]}}'
 TWO = b'{"dataframe_split":{"columns":["a"],"data":[[1],[2]]}}'
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            yield stack.enter_context(postgres())
-        except NotThere as error:
-            pytest.skip(str(error))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """Of an empty log."""
     file = f"sqlite:///{tmp_path}/p.db"
-    url = file if request.param == "sqlite" else request.getfixturevalue("server")
+    url = file if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     found = record_tables.engine(url)
     with found.begin() as connection:
         for table in ("predictions", "labels", "log_about"):
