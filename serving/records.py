@@ -120,10 +120,10 @@ class Log:
         rows = [p for some in self.predictions(window) for p in some if p.status == 200]
         index = pd.Index([p.id for p in rows], name="id")
         labels = [p.label for p in rows]
-        moments = {
+        times: dict[str, list[float | None]] = {
             "time": [p.time for p in rows],
-            "label_time": [known and known.time for known in labels],
-            "label_received": [known and known.received for known in labels],
+            "label_time": [known.time if known else None for known in labels],
+            "label_received": [known.received if known else None for known in labels],
         }
         facts = pd.DataFrame(
             {
@@ -131,10 +131,7 @@ class Log:
                 "answer": pd.Series([p.answer for p in rows], dtype=object),
                 "label": pd.Series([known and known.label for known in labels], dtype=object),
                 "late": pd.Series([known and known.late for known in labels], dtype="boolean"),
-                **{
-                    name: pd.to_datetime(pd.Series(some, dtype=float), unit="s", utc=True)
-                    for name, some in moments.items()
-                },
+                **{name: moments(some) for name, some in times.items()},
             }
         )
         features = pd.DataFrame.from_records([p.features or {} for p in rows])
@@ -285,3 +282,18 @@ def _prediction(row: Any) -> Prediction:
         label=known,
         experiment=row.experiment or "",
     )
+
+
+def moments(seconds: list[float | None]) -> pd.Series[pd.Timestamp]:
+    """Seconds since 1970 as moments in UTC, NaT where there is none.
+
+    Only what is there is converted: before pandas 3, `to_datetime` leaves the places of gaps
+    uninitialised and stumbles over what it finds in them, now and then (pandas issue 58419).
+    """
+    import pandas as pd
+
+    values = pd.Series(seconds, dtype=float)
+    moments = pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns, UTC]")
+    known = values.notna()
+    moments[known] = pd.to_datetime(values[known], unit="s", utc=True)
+    return moments

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from serving.errors import LogMissing, LogOfAnotherKind, LogUrlRefused, Predicti
 from serving.feedback import RESULTS, Item, parse_feedback
 from serving.frames import Record
 from serving.recorder import LAUNCH, Recorder, RecordsRefused, url_of
-from serving.records import Log, Window
+from serving.records import Log, Window, moments
 from serving.unpack import unpack
 from serving.wire import NotAccepted
 
@@ -854,6 +855,16 @@ def test_a_window_is_read_in_chunks_and_as_tables(any_url: str) -> None:
     empty_facts, empty = log.tables(Window(model="other"))
     assert (len(empty_facts), len(empty)) == (0, 0)
     assert "label" in empty_facts
+
+
+def test_moments_with_gaps_do_not_depend_on_what_memory_holds() -> None:
+    some = [100.25, None] * 20
+    for _ in range(20):
+        garbage = [np.full(size, 1.7e308) for size in (40, 20) for _ in range(7)]
+        del garbage
+        found = moments(some)
+        assert found.isna().tolist() == [False, True] * 20
+        assert found[0].timestamp() == 100.25
 
 
 # What it costs
