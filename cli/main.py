@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from cli.lazy import lazy
 
 COMMANDS = {
     "status": "What is live, what waits, and where MLflow shows otherwise.",
@@ -16,6 +16,8 @@ COMMANDS = {
     "traffic": "Let another version try on a share of the traffic.",
     "serve": "Serve what is in Production, and follow the ledger.",
     "monitor": "What production sees, and how well the model does.",
+    "score": "Predict a table or a folder of files, with what is in Production.",
+    "package": "A version as an image, manifests, ONNX, Triton or for a cloud.",
     "token": "Make or remove a token for the gateway's callers.",
     "approve": "Vouch for a version on its way to Production.",
     "adopt": "Take over what was moved by hand in MLflow, through the gates.",
@@ -29,28 +31,8 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Imports the module of a command when that command is run or asked for help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of their use."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 @click.group(
-    cls=LazyGroup,
+    cls=lazy("cli.", COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: understudy promote 2 --to production --reason 'better on last month'",
 )

@@ -43,6 +43,10 @@ UnderstudyError
 │   ├── DataUnobtainable
 │   ├── EnvironmentFailed
 │   └── PipelineFailed
+├── NotIntact
+│   ├── DigestUnknown
+│   ├── ArtifactUnfetched
+│   └── ArtifactAltered
 ├── FolderTaken
 ├── ToleranceRefused
 ├── LostRace
@@ -393,6 +397,34 @@ class OverrideRefused(UnderstudyError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"a gate is not overridden: {why}")
+
+
+class NotIntact(UnderstudyError):
+    """The files of a version cannot be held to be those that were registered."""
+
+
+class DigestUnknown(NotIntact):
+    """A version that was entered without the digest of its files."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the ledger has no digest of v{version}; register it anew")
+
+
+class ArtifactUnfetched(NotIntact):
+    """The artifact store did not give the files."""
+
+    def __init__(self, version: int, why: str) -> None:
+        super().__init__(f"the artifact of v{version} cannot be fetched ({why})")
+
+
+class ArtifactAltered(NotIntact):
+    """The files are others than those that were registered."""
+
+    def __init__(self, version: int, said: str, wanted: str) -> None:
+        super().__init__(
+            f"the artifact of v{version} is not what was registered: its digest is {said[:12]} "
+            f"and the ledger has {wanted[:12]}"
+        )
 
 
 class NotReproducible(UnderstudyError):

@@ -19,9 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from registry import digest, projection, requirements, scoring
+from registry import artifact, digest, projection, requirements, scoring
 from registry import store as registry_store
-from registry.errors import UnderstudyError
+from registry.errors import ArtifactUnfetched, DigestUnknown, UnderstudyError
 from registry.ledger import Numbered, Replay
 from registry.requirements import Wanted as Environment
 from registry.stages import Stage
@@ -187,7 +187,7 @@ class Watch:
         The copies of the digests `in_use` stay, however old they are.
         """
         if not live.digest:
-            raise Unfit(f"the ledger has no digest of v{live.version}; register it anew")
+            raise Unfit(str(DigestUnknown(live.version)))
         files = self._folder / "models" / live.digest
         if not self._intact(files, live.digest):
             try:
@@ -224,25 +224,15 @@ class Watch:
         files.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f"{files.name}.", suffix=NEW, dir=files.parent))
         try:
-            source = Store(self._uri)
-            about = source.shown(self.model).versions.get(live.version)
-            if about is None:
-                raise Unfit(f"v{live.version} was deleted from MLflow")
-            found = source.download_model(about.source, new / "model")
-            said = digest.of_folder(found)
-            if said != live.digest:
-                raise Unfit(
-                    f"the artifact of v{live.version} is not what was registered: its digest is "
-                    f"{said[:12]} and the ledger has {live.digest[:12]}"
-                )
+            found = artifact.fetch(
+                Store(self._uri), self.model, live.version, live.digest, new / "model"
+            )
             self._put(found, files, live.digest)
-        except Unfit:
-            raise
         except UnderstudyError as error:
             raise Unfit(str(error)) from None
-        except Exception as error:  # every kind of artifact store fails in its own way
-            name = type(error).__name__
-            raise Unfit(f"the artifact of v{live.version} cannot be fetched ({name})") from None
+        except OSError as error:
+            why = str(ArtifactUnfetched(live.version, type(error).__name__))
+            raise Unfit(why) from None
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
@@ -297,6 +287,4 @@ def _promotion(found: Replay, live: int | None) -> Promotion | None:
 def _live(found: Replay, version: int | None) -> Live | None:
     if version is None:
         return None
-    entered = found.about(version, "register")
-    known = entered.entry.evidence.get("digest") if entered else None
-    return Live(version, known if isinstance(known, str) else "")
+    return Live(version, artifact.known_digest(found, version))

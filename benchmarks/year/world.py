@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ class World:
     def __init__(self, faults: Collection[Fault] = (), share: float = 1.0) -> None:
         """`share` of the flights happen, evenly spread."""
         self.faults = frozenset(faults)
-        texts = [self._text(f"2013-{month:02}") for month in range(FIRST, 13)]
+        texts = [_text(f"2013-{month:02}") for month in range(FIRST, 13)]
         rows = pd.concat([pd.read_csv(io.StringIO(text)) for text in texts], ignore_index=True)
         self._step = step = max(1, round(1 / share))
         rows = rows.iloc[::step].reset_index(drop=True)
@@ -69,7 +70,7 @@ class World:
         found = {}
         for month in range(1, through + 1):
             step = f"2013-{month:02}"
-            text = self._text(step)
+            text = _text(step)
             rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
             planted = [f for f in self.faults if f.month == month and f not in mended]
             for fault in planted:
@@ -84,9 +85,11 @@ class World:
             found[flights.name(step)] = text
         return found
 
-    @staticmethod
-    def _text(step: str) -> str:
-        return flights.text(step)
+
+@cache
+def _text(step: str) -> str:
+    """A month's rows; making them takes a second."""
+    return flights.text(step)
 
 
 def _plant(fault: Fault, rows: pd.DataFrame) -> None:

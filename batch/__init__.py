@@ -1,0 +1,1 @@
+"""Tables and folders of files predicted in chunks, resumable, by a verified version."""
