@@ -14,13 +14,11 @@ from experiments.losses import loss
 from registry.traffic import GUARD
 from serving import record_units
 from serving.errors import LogError
-from serving.record_units import OVERLAP, LabelledUnit
+from serving.record_units import OVERLAP, Labelled, LabelledUnit
 from serving.records import Log
 from serving.split import Seen
 
 LABELS_EVERY = 2.0
-
-Found = list[LabelledUnit]
 
 
 class Labels:
@@ -33,8 +31,8 @@ class Labels:
         self.unread = ""
         """Why they cannot be read."""
         self._evidence, self._mode = evidence, mode
-        self._number = 0
-        """Of the last label that was read."""
+        self._number: int | None = None
+        """Of the last label that was read, None before the first look."""
         self._labelled = Seen()
         """Units that had a label that fits."""
         self._unfit: set[int] = set()
@@ -43,25 +41,31 @@ class Labels:
         self._at = -math.inf
 
     async def read(
-        self, log: Log, experiment: str, within: Callable[[Callable[[], Found]], Awaitable[Found]]
+        self,
+        log: Log,
+        experiment: str,
+        within: Callable[[Callable[[], Labelled]], Awaitable[Labelled]],
     ) -> None:
         """Take those that came since, if it is time to look; `within` is where to block."""
         if time.monotonic() - self._at >= LABELS_EVERY:
             self._at = time.monotonic()
-            after = max(self._number - OVERLAP, 0)
             try:
-                found = await within(lambda: record_units.labelled(log, experiment, after))
+                found = await within(lambda: self._next(log, experiment))
             except LogError as error:
                 self.unread = f"labels cannot be read: {error}"
                 return
             self.unread = ""
-            if found:
-                self._number = max(self._number, found[-1].number)
-                self._unfit = {n for n in self._unfit if n > self._number - OVERLAP}
-            if len(found) >= record_units.CHUNK:
-                self._at = -math.inf  # there are more
-            self.take(found)
+            self._number = max(self._number or 0, found.number)
+            self._unfit = {n for n in self._unfit if n > self._number - OVERLAP}
+            if found.more:
+                self._at = -math.inf
+            self.take(found.units)
         self.fold()
+
+    def _next(self, log: Log, experiment: str) -> Labelled:
+        if self._number is None:
+            return record_units.labelled(log, experiment, record_units.first_label(log, experiment))
+        return record_units.labelled(log, experiment, max(self._number - OVERLAP, 0))
 
     def take(self, units: Sequence[LabelledUnit]) -> None:
         """Labelled units in the order of their labels; to be read again changes nothing."""

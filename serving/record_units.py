@@ -5,9 +5,9 @@ By it the evidence goes on after a restart, and late labels find their arm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,6 +17,8 @@ from serving.records import Log
 CHUNK = 5000
 SLACK = 60.0
 """Seconds by which the clocks of a caller and of the gateway may differ."""
+PART = 500
+"""Names in one statement."""
 OVERLAP = 1000
 """Labels that are read once more: of two writers the one with the smaller number may come last."""
 
@@ -59,6 +61,16 @@ class LabelledUnit:
     other_fault: str | None
 
 
+class Labelled(NamedTuple):
+    """What was read of the labels."""
+
+    units: list[LabelledUnit]
+    number: int
+    """Of the last label that was looked at, whoever's it is."""
+    more: bool
+    """Whether there may be others behind it."""
+
+
 def units(log: Log, experiment: str) -> Iterator[list[Unit]]:
     """All of them, by their time. Raises LogError."""
     table, beside, joined = _beside()
@@ -88,63 +100,124 @@ def units(log: Log, experiment: str) -> Iterator[list[Unit]]:
             return
 
 
-def labelled(log: Log, experiment: str, after: int) -> list[LabelledUnit]:
-    """Labels with a number above this, by it, with the unit they speak of; CHUNK at most.
+def first_label(log: Log, experiment: str) -> int:
+    """A number up to which no label is of an experiment; 0 where it has no units. Raises LogError.
+
+    Labels are numbered as they come, so that those of before its first unit need not be read.
+    """
+    table, label = tables.predictions.c, tables.labels.c
+    with log.connected() as connection:
+        began = connection.scalar(
+            sa.select(sa.func.min(table.time)).where(*_own(table, experiment))
+        )
+        low, high = 0, connection.scalar(sa.select(sa.func.max(label.number))) or 0
+        while began is not None and low < high:
+            middle = (low + high + 1) // 2
+            received = connection.scalar(
+                sa.select(label.received)
+                .where(label.number >= middle)
+                .order_by(label.number)
+                .limit(1)
+            )
+            if received is None or received >= began - SLACK:
+                high = middle - 1
+            else:
+                low = middle
+    return low
+
+
+def labelled(log: Log, experiment: str, after: int) -> Labelled:
+    """Of CHUNK labels with a number above this, those of an experiment's units. Raises LogError.
 
     A label is of the unit whose first request it answers, or of a later one of the same key as
     long as that had the same arm. Of the units that several gateways have of a key and arm it is
     the first one's. A label whose time is before the prediction, or after it came itself, is left
-    out. A unit that has several labels comes several times. Raises LogError.
+    out. A unit that has several labels comes several times.
+
+    Each question goes through one index, whatever else the log holds; all of it in one statement
+    leaves the order to the database, and SQLite takes minutes over a month.
     """
-    table, beside, joined = _beside()
-    label, whole = tables.labels.c, tables.predictions.alias("unit")
-    unit, earlier = whole.c, tables.predictions.alias("earlier")
-    has_earlier = (
-        sa.select(sa.literal(1))
-        .select_from(earlier)
-        .where(
-            *_own(earlier.c, experiment),
-            earlier.c.arm == unit.arm,
-            earlier.c.key == unit.key,
-            sa.tuple_(earlier.c.time, earlier.c.id) < sa.tuple_(unit.time, unit.id),
-        )
-    )
-    of_unit = sa.and_(
-        *_own(unit, experiment),
-        unit.arm == table.arm,
-        sa.or_(unit.id == table.id, unit.key == table.key),
-        ~has_earlier.exists(),
-    )
+    label = tables.labels.c
     asked = (
-        sa.select(
-            label.number, label.label, label.received, unit.id, unit.time, unit.arm, unit.weight,
-            table.fault, table.answer, beside.id.label("other_id"), beside.answer.label("other"),
-            beside.fault.label("other_fault"),
-        )
-        .select_from(
-            joined.join(tables.labels, label.prediction == table.id).join(
-                whole, of_unit
-            )
-        )
-        .where(table.experiment == experiment, label.number > after)
-        .where(
-            sa.or_(
-                label.time.is_(None),
-                label.time.between(table.time - SLACK, label.received + SLACK),
-            )
-        )
+        sa.select(label.number, label.prediction, label.label, label.time, label.received)
+        .where(label.number > after)
         .order_by(label.number)
         .limit(CHUNK)
-    )  # fmt: skip
+    )
     with log.connected() as connection:
-        return [
-            LabelledUnit(
-                row.number, row.id, row.time, row.received, row.arm, row.weight, row.fault or "",
-                _parsed(row.answer), tables.parsed(row.label), _parsed(row.other),
-                None if row.other_id is None else row.other_fault or "",
+        rows = connection.execute(asked).all()
+        answered = _answered(connection, experiment, {row.prediction for row in rows})
+        keys = {row.key for row in answered.values() if row.key}
+        firsts = _firsts(connection, experiment, keys)
+    found: list[LabelledUnit] = []
+    for row in rows:
+        given = answered.get(row.prediction)
+        if given is None or not _in_time(row.time, given.time, row.received):
+            continue
+        if given.key:
+            unit = firsts.get((given.key, given.arm))
+        else:
+            unit = None if given.weight is None else given
+        if unit is not None:
+            found.append(
+                LabelledUnit(
+                    row.number, unit.id, unit.time, row.received, unit.arm, unit.weight,
+                    given.fault or "", _parsed(given.answer), tables.parsed(row.label),
+                    _parsed(given.other),
+                    None if given.other_id is None else given.other_fault or "",
+                )
+            )  # fmt: skip
+    return Labelled(found, rows[-1].number if rows else after, len(rows) == CHUNK)
+
+
+def _in_time(said: float | None, predicted: float, received: float) -> bool:
+    return said is None or predicted - SLACK <= said <= received + SLACK
+
+
+def _answered(connection: sa.Connection, experiment: str, ids: Collection[str]) -> dict[str, Any]:
+    """Those of the predictions that are of an experiment, by id, each with the one beside it."""
+    table, beside, joined = _beside()
+    found: dict[str, Any] = {}
+    for some in _in_parts(ids):
+        asked = (
+            sa.select(
+                table.id, table.time, table.arm, table.weight, table.key, table.fault, table.answer,
+                table.experiment, beside.id.label("other_id"), beside.answer.label("other"),
+                beside.fault.label("other_fault"),
             )
+            .select_from(joined)
+            .where(table.id.in_(some), table.arm != tables.SHADOW)
+        )  # fmt: skip
+        found |= {row.id: row for row in connection.execute(asked) if row.experiment == experiment}
+    return found
+
+
+def _firsts(
+    connection: sa.Connection, experiment: str, keys: Collection[str]
+) -> dict[tuple[str, str], Any]:
+    """The first unit of each key and arm in an experiment."""
+    table = tables.predictions.c
+    found: dict[tuple[str, str], Any] = {}
+    for some in _in_parts(keys):
+        asked = (
+            sa.select(table.id, table.time, table.arm, table.weight, table.key, table.experiment)
+            .where(table.key.in_(some), table.weight.is_not(None), table.arm != tables.SHADOW)
+            .order_by(table.time.desc(), table.id.desc())
+        )
+        # The last one that is put there is the first one of all.
+        found |= {
+            (row.key, row.arm): row
             for row in connection.execute(asked)
-        ]  # fmt: skip
+            if row.experiment == experiment
+        }
+    return found
+
+
+def _in_parts(names: Collection[str]) -> Iterator[list[str]]:
+    """As many as one statement takes."""
+    listed = sorted(names)
+    for start in range(0, len(listed), PART):
+        yield listed[start : start + PART]
 
 
 def _beside() -> tuple[Any, Any, sa.Join]:

@@ -54,6 +54,10 @@ def label(engine: sa.Engine, *items: Item, now: float = 1000.0) -> list[str]:
         return [a.result for a in record_store.label(connection, items, now=now, days=60)]
 
 
+def labelled(engine: sa.Engine, after: int = 0) -> list[record_units.LabelledUnit]:
+    return record_units.labelled(log(engine), "x", after).units
+
+
 def units(engine: sa.Engine) -> list[record_units.Unit]:
     return [u for some in record_units.units(log(engine), "x") for u in some]
 
@@ -78,7 +82,7 @@ def test_of_several_rows_the_first_stands_for_the_draw(engine: sa.Engine) -> Non
     put(engine, "q", 1.0, "champion", body=TWO, rows=2, answer=b'{"predictions":[1,2]}')
     assert [u.id for u in units(engine)] == ["q-0"]
     assert label(engine, Item(3, "q-1"), Item(1, "q-0")) == ["stored", "stored"]
-    assert [u.id for u in record_units.labelled(log(engine), "x", 0)] == ["q-0"]
+    assert [u.id for u in labelled(engine)] == ["q-0"]
 
 
 def test_units_are_read_in_pieces(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +103,7 @@ def test_shadows_stand_beside_what_was_answered_and_take_no_label(engine: sa.Eng
     ]  # fmt: skip
     # The key means what the caller was given; a shadow has no label of its own.
     assert label(engine, Item(1, key="k"), Item(1, "sp")) == ["stored", "unknown"]
-    (found,) = record_units.labelled(log(engine), "x", 0)
+    (found,) = labelled(engine)
     assert (found.id, found.answer, found.other, found.label) == ("p", 0.5, 0.75, 1)
     assert (found.fault, found.other_fault) == ("", "")
     # Who reads predictions is not given what nobody was given.
@@ -115,7 +119,7 @@ def test_labels_find_the_unit_that_they_speak_of(engine: sa.Engine) -> None:
     put(engine, "other", 100.0, "champion", key="k", experiment="y")
 
     def found(after: int = 0) -> list[tuple[str, Any, Any]]:
-        return [(u.id, u.answer, u.label) for u in record_units.labelled(log(engine), "x", after)]
+        return [(u.id, u.answer, u.label) for u in labelled(engine, after)]
 
     assert label(engine, Item(1, "r"), Item(1, "other")) == ["stored", "stored"]
     assert found() == []
@@ -123,7 +127,7 @@ def test_labels_find_the_unit_that_they_speak_of(engine: sa.Engine) -> None:
     assert found() == [("p", 0.25, 2)]  # by the newest one of the key, for the key's unit
     assert label(engine, Item(3, "p"), Item(4, "alone")) == ["stored", "stored"]
     assert found() == [("p", 0.25, 2), ("p", 0.5, 3), ("alone", 0.5, 4)]
-    last = record_units.labelled(log(engine), "x", 0)[-1].number
+    last = labelled(engine)[-1].number
     assert found(last) == []
 
 
@@ -136,18 +140,18 @@ def test_of_the_units_that_gateways_have_of_a_key_the_first_takes_the_label(
     for n, name in enumerate(("b", "a")):
         assert label(engine, Item(n, name)) == ["stored"]
     assert label(engine, Item(7, key="k")) in (["replaced"], ["stored"])
-    assert {u.id for u in record_units.labelled(log(engine), "x", 0)} == {"a"}
+    assert {u.id for u in labelled(engine)} == {"a"}
     assert label(engine, Item(7, "c")) == ["stored"]
-    found = record_units.labelled(log(engine), "x", 0)[-1]
+    found = labelled(engine)[-1]
     assert (found.id, found.time, found.received) == ("c", 90.0, 1000.0)
 
 
 def test_what_was_known_before_a_prediction_is_no_label_of_it(engine: sa.Engine) -> None:
     put(engine, "p", 5000.0, "champion")
     assert label(engine, Item(1, "p", time=1000.0), now=6000.0) == ["stored"]
-    assert record_units.labelled(log(engine), "x", 0) == []
+    assert labelled(engine) == []
     assert label(engine, Item(0, "p", time=4980.0), now=6000.0) == ["replaced"]  # clocks differ
-    assert [u.label for u in record_units.labelled(log(engine), "x", 0)] == [0]
+    assert [u.label for u in labelled(engine)] == [0]
 
 
 def test_a_label_from_the_future_does_not_count_and_keeps_no_right_one_out(
@@ -159,8 +163,65 @@ def test_a_label_from_the_future_does_not_count_and_keeps_no_right_one_out(
         assert label(engine, Item(1, name, time=moment), now=6000.0) == ["duplicate"]
         assert label(engine, Item(1, name), now=6000.0) == ["replaced"]  # the same, but timely
         assert label(engine, Item(1, name), now=6000.0) == ["duplicate"]
-    found = [(u.id, u.label) for u in record_units.labelled(log(engine), "x", 0)]
+    found = [(u.id, u.label) for u in labelled(engine)]
     assert found == [("p", 1), ("q", 1)]
+
+
+def test_labels_are_read_on_from_a_number_in_pieces(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record_units.first_label(log(engine), "x") == 0
+    assert record_units.labelled(log(engine), "x", 0) == ([], 0, False)
+    for n in range(4):
+        put(engine, f"old{n}", 10.0, "", experiment="", weight=None)
+        assert label(engine, Item(1, f"old{n}"), now=20.0 + n) == ["stored"]
+    for n in range(7):
+        put(engine, f"p{n}", 100.0 + n, "champion", key="k" * (n % 2))
+        assert label(engine, Item(n, f"p{n}"), now=500.0 + n) == ["stored"]
+    # Nothing is of "x" that came long before its first unit.
+    first = record_units.first_label(log(engine), "x")
+    assert first == 4
+    assert record_units.first_label(log(engine), "y") == 0
+    monkeypatch.setattr(record_units, "CHUNK", 3)
+    monkeypatch.setattr(record_units, "PART", 2)
+    found: list[tuple[str, Any]] = []
+    number, more, pieces = first, True, []
+    while more:
+        some, number, more = record_units.labelled(log(engine), "x", number)
+        found += [(u.id, u.label) for u in some]
+        pieces.append(number)
+    assert pieces == [7, 10, 11]
+    keyed = [("p1" if n % 2 else f"p{n}", n) for n in range(7)]
+    assert found == keyed  # all labels of a key are of its first unit
+    # From zero on the same is found, in more pieces.
+    assert record_units.labelled(log(engine), "x", 0) == ([], 3, True)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_no_question_about_labels_walks_through_the_log(engine: sa.Engine) -> None:
+    """Whatever else it holds: over a month of it that took minutes."""
+    for n in range(50):
+        put(engine, f"p{n}", 100.0 + n, "champion", key=f"k{n % 20}")
+        label(engine, Item(n, f"p{n}"))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, cursor: Any, statement: str, values: Any, *rest: Any) -> None:
+        if "FROM labels" in statement or "FROM predictions" in statement:
+            asked.append((statement, values))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        record_units.first_label(log(engine), "x")
+        assert len(labelled(engine)) == 50
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert len(asked) >= 5
+    with engine.connect() as connection:
+        for text, values in asked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+            scans = [row.detail for row in plan if "SCAN" in row.detail]
+            # The newest labels, by their number, as far as CHUNK goes; each comes with one seek.
+            assert all("labels" in scan for scan in scans), (text, scans)
 
 
 def test_a_log_of_the_first_format_is_brought_up_and_keeps_what_it_has(engine: sa.Engine) -> None:
