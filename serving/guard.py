@@ -313,7 +313,8 @@ def _lost(paired: bool, unwritten: bool) -> str:
     """What is not known any more once a gateway was started anew."""
     if unwritten:
         return "what was seen before this gateway's start is lost, for serve.records is off"
-    return "how long calls took before this gateway's start is lost" if paired else ""
+    what = "how long calls took" if paired else "what was asked again for keys that were counted"
+    return f"{what} before this gateway's start is lost"
 
 
 def _moment(text: str, otherwise: float) -> float:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ from serving import unpack, wire
 from serving.batch import Limits, Line, Refused, Reply, Request, Told
 from serving.guard import GRACE, Guard
 from serving.record_units import LabelledUnit
+from serving.records import Log
 from serving.split import BROKE, COPIES, FAILED, STRANGE, Draw, Seen, Split, Thinned, fault_of
 
 GOOD, EMPTY = b'{"predictions":[0.5]}', b'{"predictions":[null]}'
@@ -478,18 +480,26 @@ def test_a_label_that_does_not_fit_keeps_no_right_one_out() -> None:
     assert guard.evidence.losses.means == (0.0, 0.0)
 
 
+ALL = "what was seen before this gateway's start is lost, for serve.records is off"
+TIMES = "how long calls took before this gateway's start is lost"
+KNOWN = "what was asked again for keys that were counted before this gateway's start is lost"
+
+
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "kept", "said"),
     [
-        ("canary", "what was seen before this gateway's start is lost, for serve.records is off"),
-        ("shadow", "what was seen before this gateway's start is lost, for serve.records is off"),
+        ("canary", False, ALL),
+        ("shadow", False, ALL),
+        ("canary", True, KNOWN),
+        ("shadow", True, TIMES),
     ],
 )
-def test_what_a_restart_has_lost_is_told(mode: str, said: str) -> None:
-    began = traffic(mode)
+def test_what_a_restart_has_lost_is_told(mode: str, kept: bool, said: str, tmp_path: Path) -> None:
+    began, log = traffic(mode), Log(f"sqlite:///{tmp_path}/p.db") if kept else None
     for later, problem in ((3600.0, said), (-60.0, "")):
-        guard = Guard(began, None, time.time() + later)
+        guard = Guard(began, log, time.time() + later)
         assert guard.report(dropped=0, is_open=True, ended=False)["problem"] == problem
+        guard.close()
 
 
 def test_a_rule_that_is_not_understood_is_told_of() -> None:
