@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from monitoring import alerts, retrain
+from monitoring import alerts, pipeline_process, retrain
 from monitoring.baseline import Baseline
 from monitoring.decide import Act, Decision
 from monitoring.findings import Judged
 from monitoring.kept import Kept, settle
+from monitoring.pipeline_process import Pipeline
 from monitoring.retrain import AUTO, Result, Task
 from monitoring.setting import Setting
 from monitoring.times import moment
@@ -21,6 +23,8 @@ from serving import nearby
 
 Say = Callable[[str], None]
 
+_PIPELINE = "pipeline"
+"""Name of the fact that says which processes train."""
 _THEN = {
     "alert": "understudy monitor status",
     "rollback": "understudy history",
@@ -71,6 +75,7 @@ class Actor:
         )
 
     def _roll_back(self, decision: Decision, version: int, former: int | None) -> Result:
+        self._kept.require_turn()
         number = self._kept.begin(_act(decision, version, "begun"), f"rollback from v{version}")
         reason = alerts.first(decision.reasons)[: promote.REASON_LIMIT]
         try:
@@ -110,18 +115,23 @@ class Actor:
             return Result("failed", str(error))
         if why := retrain.waits(task, md5):
             return Result("waiting", f"a retraining is called for and waits: {why}")
+        self._kept.require_turn()
         number = self._kept.begin(_act(decision, version, "begun"), "retraining")
-        self._kept.note("data_tried", md5)
         alerts.deliver(self._kept, self._set.policy, self._say)  # it may take hours
         self._say(f"retraining: {alerts.first(decision.reasons)}")
         try:
-            found = retrain.retrain(task, self._kept.renew, self._say)
+            found = retrain.retrain(task, self._kept.require_turn, self._began, self._say)
         except BaseException as error:  # Ctrl-C among them: it is over, and failed
             self._kept.end(number, "failed", f"the retraining ended by {type(error).__name__}")
             raise
+        if found.state != "failed":  # what failed may come out otherwise the next time
+            self._kept.note("data_tried", md5)
         self._kept.end(number, found.state, found.sentence)
         nearby.poke(self._set.model)
         return found
+
+    def _began(self, pipeline: Pipeline | None) -> None:
+        self._kept.note(_PIPELINE, pipeline and pipeline.as_dict())
 
     def _tell(
         self, decision: Decision, done: Result, version: int, windows: Sequence[Judged]
@@ -153,6 +163,9 @@ def settle_all(kept: Kept, setting: Setting) -> None:
         if deed.act.state != "begun":
             continue
         over = settle(deed)
+        if pipeline_process.end_left(kept.fact(_PIPELINE)):
+            over = replace(over, sentence=f"{over.sentence}, and its pipeline was ended now")
+        kept.note(_PIPELINE, None)
         kept.end(deed.id, over.act.state, over.sentence)
         content = {
             "model": setting.model,

@@ -8,9 +8,11 @@ import smtplib
 import ssl
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from monitoring.kept import TRIES, Kept, Unsent
 from monitoring.sections import MonitorParams
@@ -88,10 +90,14 @@ def first(reasons: Sequence[str]) -> str:
 
 def _post(address: str, alert: Unsent) -> None:
     body = json.dumps({**alert.content, "text": headline(alert.content)}).encode()
+    heads = {"Content-Type": "application/json", "Idempotency-Key": f"understudy-{alert.id}"}
+    parts = urlsplit(address)
+    if parts.username is not None:
+        said = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        heads["Authorization"] = f"Basic {b64encode(said).decode()}"
+        address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     request = urllib.request.Request(  # noqa: S310 - http or https, params.yaml is checked
-        address,
-        body,
-        {"Content-Type": "application/json", "Idempotency-Key": f"understudy-{alert.id}"},
+        address, body, heads
     )
     try:
         with urllib.request.urlopen(request, timeout=WAIT):  # noqa: S310
@@ -125,6 +131,9 @@ def _mail(policy: MonitorParams, alert: Unsent) -> None:
             if user := os.environ.get("UNDERSTUDY_SMTP_USER"):
                 server.login(user, os.environ.get("UNDERSTUDY_SMTP_PASSWORD", ""))
             server.send_message(message)
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = sorted({str(code) for code, _ in error.recipients.values()})
+        raise NotTaken(f"the mail server refused every recipient ({', '.join(codes)})") from None
     except smtplib.SMTPResponseException as error:
         raise NotTaken(f"the mail server answered {error.smtp_code}") from None
     except (OSError, smtplib.SMTPException, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -137,14 +138,15 @@ class Monitor:
         with self.kept.turn(), tempfile.TemporaryDirectory(prefix="understudy-") as folder:
             act.settle_all(self.kept, self._set)
             now = self._registry()
-            judged = tuple(self._judge(now, Path(folder)))
             again = self._labels_anew(now, Path(folder))
+            judged = tuple(self._judge(now, Path(folder)))
             windows = self.kept.windows(HISTORY)
             mute = self._mute()
             decision = self._decide(windows, now, mute)
             did = self._actor(now).carry_out(decision, now.version, now.former, windows)
             unsent = alerts.deliver(self.kept, self._set.policy, self._say)
             self._publish(now, Path(folder))
+            self._problems += self._unknown_columns(now.version)
             self._gauges(windows, decision, bool(mute), unsent)
         return Look(
             self._set.model,
@@ -225,7 +227,6 @@ class Monitor:
         last = Span(former.number, former.since, former.until) if former else None
         over = spans.closed(self._log, self._set.model, self._set.policy, last, time.time())
         for span in over:
-            self.kept.renew()
             window = self._judge_one(span, earlier, now, folder)
             yield window
             earlier = [*earlier[-HISTORY:], window]
@@ -241,7 +242,7 @@ class Monitor:
             window = Judged(
                 model, span.number, span.since, span.until, 0, version, problem=str(error)
             )
-            self.kept.keep(window, None, 0)
+            self.kept.keep(window, None)
             return window
         seen = look.read(self._log, model, span, known, self.slices)
         before = self._before(earlier[-1] if earlier else None, known)
@@ -249,7 +250,7 @@ class Monitor:
         window = look.judge(
             model, span, seen, known, before, earlier, policy, self.slices, calibration
         )
-        self.kept.keep(window, seen.profile.as_dict(), seen.labelled)
+        self.kept.keep(window, seen.profile.as_dict())
         return window
 
     def _before(self, former: Judged | None, known: Baseline) -> Profile | None:
@@ -285,32 +286,69 @@ class Monitor:
         return Calibration.fit(known.record, answers, labels)
 
     def _labels_anew(self, now: _Known, folder: Path) -> int:
-        """Measure windows again whose labels were not all there; how many."""
-        since = time.time() - self._set.serve.label_days * 86400
+        """Measure windows again of which enough labels came or were replaced; how many."""
+        waiting = self._new_labels()
+        known = self.kept.windows(ANEW)
         done = 0
-        earlier: list[Judged] = []
-        for window, labelled in self.kept.labelled(ANEW):
-            now_known = window
-            if window.until >= since and window.rows and not window.problem:
-                asked = Window(since=window.since, until=window.until, model=self._set.model)
-                _, count = self._log.counts(asked)
-                if count != labelled and abs(count - labelled) >= max(1, window.rows // 50):
-                    now_known = self._measure_anew(window, earlier, count, now, folder)
-                    done += 1
-            earlier.append(now_known)
+        for place, window in enumerate(known):
+            changed = waiting.get(window.number, 0)
+            if changed >= max(1, window.rows // 50) and not window.problem:
+                known[place] = self._measure_anew(window, known[:place], now, folder)
+                done += 1
+                waiting.pop(window.number)
+        if done:
+            self._wait_for(waiting)
         return done
 
+    def _new_labels(self) -> dict[int, int]:
+        """By window: labels that came since it was measured last."""
+        read = self.kept.fact("labels_read")
+        noted = self.kept.fact("labels_waiting") or {}
+        waiting = {int(number): int(count) for number, count in noted.items()}
+        windows = self.kept.windows(ANEW)
+        starts = [window.since for window in windows]
+        if read is None:  # every window that there is was measured with what there is
+            read = self._log.newest_label()
+        while found := self._log.labels_after(self._set.model, read):
+            for predicted in (when for _, when in found if when is not None):
+                place = bisect_right(starts, predicted) - 1
+                if place >= 0 and predicted < windows[place].until:
+                    number = windows[place].number
+                    waiting[number] = waiting.get(number, 0) + 1
+            read = found[-1][0]
+        self._wait_for(waiting)  # first: what is counted twice is only looked at twice
+        self.kept.note("labels_read", read)
+        return waiting
+
+    def _wait_for(self, labels: Mapping[int, int]) -> None:
+        self.kept.note("labels_waiting", {str(n): count for n, count in labels.items()})
+
     def _measure_anew(
-        self, window: Judged, earlier: Sequence[Judged], count: int, now: _Known, folder: Path
+        self, window: Judged, earlier: Sequence[Judged], now: _Known, folder: Path
     ) -> Judged:
-        self.kept.renew()
         known = self._baseline(now, window.version, folder)
         span = Span(window.number, window.since, window.until)
         seen = look.read(self._log, self._set.model, span, known, self.slices)
         fresh = look.measured(window, seen, known, self._set.policy, self.slices)
         fresh = look.with_outcomes(fresh, known, earlier, self._set.policy)
-        self.kept.keep(fresh, None, count)
+        self.kept.keep(fresh, None)
         return fresh
+
+    def _unknown_columns(self, version: int) -> list[str]:
+        """What is the matter with columns that params.yaml names, as far as they are known."""
+        known = self._baselines.get(version)
+        if known is None:
+            return []
+        named = {
+            "drift.ignore": self._set.policy.drift.ignore,
+            "quality.slices": self._set.policy.quality.slices or (),
+        }
+        return [
+            f"monitor.{key} names {', '.join(strange)}, and v{version} takes "
+            f"{', '.join(known.record.features)}"
+            for key, columns in named.items()
+            if (strange := [c for c in columns if c not in known.record.features])
+        ]
 
     # Deciding and acting
 
@@ -324,7 +362,8 @@ class Monitor:
     def _decide(self, windows: Sequence[Judged], now: _Known, mute: str) -> Decision:
         acts = [deed.act for deed in self.kept.deeds()]
         situation = Situation(now.version, now.former, now.challenger, mute)
-        decision = decide(windows, self._set.policy, acts, situation)
+        fresh = self._undecided(windows)
+        decision = decide(windows, self._set.policy, acts, situation, len(fresh))
         if decision.action in ("retrain", "rollback") and now.problem:
             held = (*decision.held, f"no {decision.action}: {now.problem}")
             decision = replace(decision, action="alert", held=held)
@@ -332,7 +371,20 @@ class Monitor:
             before = self.kept.decision(windows[-1].number)
             if before is None or before.get("action") == "nothing" or decision.action != "nothing":
                 self.kept.decided(windows[-1].number, decision.as_dict())
+        for window in fresh[:-1]:
+            together = f"it was judged together with window {windows[-1].number}, which see"
+            of_it = Decision("nothing", held=(together,), window=window.number)
+            self.kept.decided(window.number, of_it.as_dict())
         return decision
+
+    def _undecided(self, windows: Sequence[Judged]) -> list[Judged]:
+        """The newest windows of which nobody has decided anything, in their order."""
+        found: list[Judged] = []
+        for window in reversed(windows):
+            if self.kept.decision(window.number) is not None:
+                break
+            found.insert(0, window)
+        return found
 
     def _actor(self, now: _Known) -> Actor:
         def live() -> Baseline:
@@ -351,7 +403,6 @@ class Monitor:
         try:
             store = Store(self._set.uri)
             for window, decision, run in waiting:
-                self.kept.renew()
                 with _tolerant(self._problems):
                     known = None
                     if not window.problem:

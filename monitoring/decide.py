@@ -6,7 +6,7 @@ Windows are compared with those of the same live version only: a promotion chang
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from monitoring.findings import Finding, Judged
@@ -68,11 +68,16 @@ class Decision:
 
 
 def decide(
-    windows: Sequence[Judged], policy: MonitorParams, acts: Sequence[Act], now: Situation
+    windows: Sequence[Judged],
+    policy: MonitorParams,
+    acts: Sequence[Act],
+    now: Situation,
+    fresh: int = 1,
 ) -> Decision:
     """What the windows (by number, the newest last) call for.
 
-    What looks broken is told of at once and is never learnt or rolled back from. Everything else
+    The newest `fresh` of them are decided about together. What looks broken in any of these is
+    told of at once and is never learnt or rolled back from. Everything else
     must show in `policy.at_least` of the newest `policy.of` windows, the newest among them. A
     rollback or a retraining is followed by a cool-down of `policy.cool_down` windows, an alert by
     one about the same findings. While somebody has muted, nothing is done.
@@ -81,12 +86,12 @@ def decide(
         return Decision("nothing")
     newest = windows[-1]
     own = [w for w in windows if w.version == now.version]
-    told = [*_broken(own, newest), *(_debounced(own, policy) if own else ())]
+    found = [*_broken(own, windows[-max(fresh, 1) :]), *(_debounced(own, policy) if own else ())]
     if newest.problem:
-        told.append(
+        found.append(
             Finding("problem", "", "", 0.0, 0.0, found=True, broken=True, sentence=newest.problem)
         )
-    told = sorted({f.name: f for f in told}.values(), key=_weight, reverse=True)
+    told = sorted({f.name: f for f in reversed(found)}.values(), key=_weight, reverse=True)
     if not told:
         return Decision("nothing", window=newest.number)
     reasons = tuple(f.sentence for f in told)
@@ -96,8 +101,7 @@ def decide(
     held: list[str] = []
     if action := _remedy(told, windows, policy, acts, now, newest.number, held):
         return Decision(action, reasons, about, tuple(held), newest.number)
-    fresh = _untold(told, acts, policy, newest)
-    if not fresh:
+    if not _untold(told, acts, policy, newest):
         held.append("this was told of in one of the last windows")
         return Decision("nothing", reasons, about, tuple(held), newest.number)
     return Decision("alert", reasons, about, tuple(held), newest.number)
@@ -109,9 +113,16 @@ def _weight(finding: Finding) -> tuple[bool, bool, float]:
     return finding.broken, not finding.column, size
 
 
-def _broken(own: Sequence[Judged], newest: Judged) -> list[Finding]:
-    """What looks broken in the newest window, and in the newest one that has labels."""
+def _broken(own: Sequence[Judged], fresh: Sequence[Judged]) -> list[Finding]:
+    """What looks broken in one of these windows, and in the newest one that has labels.
+
+    Of the same finding in several windows the newest comes first.
+    """
+    newest = fresh[-1]
     found = [f for f in newest.broken if f.kind not in _LATE]
+    for window in reversed(fresh[:-1]):
+        told = (f for f in window.broken if f.kind not in _LATE)
+        found += [replace(f, sentence=f"window {window.number}: {f.sentence}") for f in told]
     for kind in _LATE:
         judged = [w for w in own if any(f.kind == kind for f in w.findings)]
         found += [f for f in judged[-1].broken if f.kind == kind] if judged else []

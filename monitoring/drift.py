@@ -34,6 +34,10 @@ FEWEST = 20
 """Values of the reference below which the distribution of a column is not compared."""
 FAR = 0.5
 """How far beyond the range of the reference values look broken, in lengths of that range."""
+OFTEN = 10
+"""Rows of the reference with a category from which on that is compared by itself. Rarer ones are
+compared together with unseen ones: what a sample happens to hold once or twice comes less often in
+another of the same origin, and what it happens to lack comes more often."""
 SHOWN = 3
 """Unseen categories that a sentence names, ..."""
 LETTERS = 40
@@ -147,8 +151,11 @@ def _missing(
     shares = (known, reference.rows), (window.missing, rows)
     p = distances.p_share(*shares)
     told = f", {_percent(strange / rows)} because they are no numbers" if strange else ""
-    gone = window.missing == rows and not strange
-    why = "the rows do not have it" if window.absent == rows else "no row has a value of it"
+    absent = window.absent == rows
+    # What mostly has no value anyway may well have none for a while.
+    none = window.missing == rows and not strange
+    gone = absent or (none and share - was >= policy.broken_missing)
+    why = "the rows do not have it" if absent else "no row has a value of it"
     yield _Draft(
         "gone",
         column,
@@ -286,12 +293,15 @@ def _categorical_drift(
 ) -> Iterator[_Draft]:
     if not _enough(known.values, window.values, policy):
         return
-    one = np.array([*known.counts.values(), 0])
-    other = np.r_[window.counts, window.strange]
+    counts = np.array([*known.counts.values()])
+    often = counts >= OFTEN
+    one = np.r_[counts[often], counts[~often].sum()]
+    other = np.r_[window.counts[often], window.counts[~often].sum() + window.strange]
     effect, chance = distances.total_variation(one, other)
     change = other / other.sum() - one / one.sum()
     place = int(np.argmax(np.abs(change)))
-    names = [*map(_shown, known.counts), "what the reference does not have"]
+    few = "what hardly any row of the reference has, or none"
+    names = [*(_shown(name) for name, of in zip(known.counts, often, strict=True) if of), few]
     is_score = column == SCORE
     yield _Draft(
         "score" if is_score else "drift",

@@ -7,14 +7,18 @@ blocks of the held-out rows, in their order, and between the last windows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from monitoring.findings import Finding, Judged
 
-KINDS = ("jump", "labels")
-LAST = 20
+KINDS = ("jump", "labels", "missing", "gone")
+LAST = 30
 """Windows that are remembered."""
+TOLD = 3
+"""Times that somebody must have been told of a jump among them before as large a one is a habit:
+the same fault a second time is one, too, and not every weekend needs an alert."""
 FACTOR = 1.5
 """How many times as large as the largest one before a jump must be."""
 BLOCKS = 3
@@ -53,16 +57,31 @@ def usual(
     """
     fitting = [size for size in held_out if rows / 2 <= size <= rows]
     known = held_out[max(fitting)] if fitting else {}
-    return largest((f for w in before[-LAST:] for f in w.findings), known)
+    findings = [f for w in before[-LAST:] for f in w.findings if f.kind in KINDS]
+    told = Counter(f.name for f in findings if f.found and f.broken)
+    usual = [f for f in findings if not (f.found and f.broken)]
+    for name in (n for n, times in told.items() if times >= TOLD):
+        alike = (f for f in findings if f.name == name and f.found and f.broken)
+        usual.append(sorted(alike, key=lambda f: -f.effect)[TOLD - 1])
+    return largest(usual, known)
 
 
 def tamed(findings: Iterable[Finding], known: Mapping[str, float]) -> tuple[Finding, ...]:
-    """The findings; jumps that are no larger than usual are no findings any more."""
+    """The findings; jumps that are no larger than usual are no findings any more.
+
+    That so many values are missing stays one, but does not look broken.
+    """
     return tuple(
         replace(
-            f, found=False, sentence=f"{f.sentence}; it has jumped by {known[f.name]:.3g} before"
+            f,
+            found=f.kind == "missing",
+            broken=False,
+            sentence=f"{f.sentence}; it has {_DONE[f.kind]} by {known[f.name]:.3g} before",
         )
-        if f.kind in KINDS and f.found and f.effect < FACTOR * known.get(f.name, 0.0)
+        if f.kind in KINDS and f.broken and f.found and f.effect < FACTOR * known.get(f.name, 0.0)
         else f
         for f in findings
     )
+
+
+_DONE = {"jump": "jumped", "labels": "jumped", "missing": "differed", "gone": "been missing"}

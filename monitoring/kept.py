@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -22,10 +24,12 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from monitoring.decide import Act
 from monitoring.errors import MonitorBusy, MonitorStoreRefused
 from monitoring.findings import Judged, judged
+from registry.settings import without_password
 from serving import record_tables
+from serving.errors import LogUrlRefused
 
 TURN = 120.0
-"""Seconds after which the turn of a monitor that died is over; who works longer renews it."""
+"""Seconds after which the turn of a monitor that died is over."""
 TRIES = 20
 """After so many failures an alert is given up, and said to be."""
 
@@ -36,7 +40,6 @@ _windows = sa.Table(
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("number", sa.BigInteger, primary_key=True),
     sa.Column("until", sa.Double, nullable=False),
-    sa.Column("labelled", sa.BigInteger, nullable=False),
     sa.Column("judged", sa.Text, nullable=False),
     sa.Column("profile", sa.Text),  # of its rows, against the reference of its version
     sa.Column("decision", sa.Text),
@@ -132,8 +135,8 @@ class Kept:
         self.model = model
         try:
             self._engine = record_tables.engine(url)
-        except SQLAlchemyError as error:
-            raise MonitorStoreRefused(url, record_tables.why(error)) from None
+        except LogUrlRefused as error:
+            raise MonitorStoreRefused(without_password(url), error.why) from None
         name = self._engine.url.database or ""
         try:
             if self._engine.dialect.name == "sqlite":
@@ -153,16 +156,25 @@ class Kept:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Only one monitor at a time looks at a model. Raises MonitorBusy."""
-        holder = f"the monitor {os.getpid()} on {socket.gethostname()}"
-        self._take_turn(holder)
+        """Only one monitor at a time looks at a model. Raises MonitorBusy.
+
+        It is renewed for as long as this lasts, whatever is waited for meanwhile.
+        """
+        self._holder = f"the monitor {os.getpid()} on {socket.gethostname()}#{uuid4().hex[:12]}"
+        self._take_turn(self._holder)
+        over = threading.Event()
+        pulse = threading.Thread(target=self._renew_until, args=(over,), daemon=True)
+        pulse.start()
         try:
             yield
         finally:
+            over.set()
+            pulse.join()
             with suppress(MonitorStoreRefused), self._connected() as connection:
-                connection.execute(
-                    sa.delete(_turns).where(_turns.c.model == self.model, _turns.c.holder == holder)
-                )
+                connection.execute(sa.delete(_turns).where(*self._mine()))
+
+    def _mine(self) -> tuple[Any, ...]:
+        return (_turns.c.model == self.model, _turns.c.holder == self._holder)
 
     def _take_turn(self, holder: str) -> None:
         now = time.time()
@@ -176,20 +188,35 @@ class Kept:
                     sa.insert(_turns).values(model=self.model, holder=holder, until=now + TURN)
                 )
         except IntegrityError:
-            with self._connected() as connection:
-                asked = sa.select(_turns).where(_turns.c.model == self.model)
-                row = connection.execute(asked).first()
-            other, left = (row.holder, row.until - now) if row else ("another monitor", 0.0)
-            raise MonitorBusy(self.model, other, left) from None
+            raise self._busy() from None
 
-    def renew(self) -> None:
-        """Somebody who works for long says that it is alive."""
+    def _busy(self) -> MonitorBusy:
         with self._connected() as connection:
-            connection.execute(
-                sa.update(_turns)
-                .where(_turns.c.model == self.model)
-                .values(until=time.time() + TURN)
+            row = connection.execute(sa.select(_turns).where(_turns.c.model == self.model)).first()
+        other, left = (row.holder, row.until - time.time()) if row else ("another monitor", 0.0)
+        return MonitorBusy(self.model, other.partition("#")[0], left)
+
+    def _renew_until(self, over: threading.Event) -> None:
+        """In a thread, with a connection of its own."""
+        engine = record_tables.engine(self._engine.url.render_as_string(hide_password=False))
+        while not over.wait(TURN / 6):
+            with suppress(SQLAlchemyError), engine.begin() as connection:
+                connection.execute(
+                    sa.update(_turns).where(*self._mine()).values(until=time.time() + TURN)
+                )
+        engine.dispose()
+
+    def require_turn(self) -> None:
+        """Before something is done that must not be done twice. Raises MonitorBusy.
+
+        A machine that slept, or a database that was away, may have lost the turn to another.
+        """
+        with self._connected() as connection:
+            done = connection.execute(
+                sa.update(_turns).where(*self._mine()).values(until=time.time() + TURN)
             )
+        if not done.rowcount:
+            raise self._busy()
 
     # Windows
 
@@ -212,23 +239,10 @@ class Kept:
             text = connection.scalar(asked)
         return None if text is None else json.loads(text)
 
-    def labelled(self, limit: int) -> list[tuple[Judged, int]]:
-        """The newest windows, the newest last, and how many labels each had when it was read."""
-        asked = (
-            sa.select(_windows.c.judged, _windows.c.labelled)
-            .where(_windows.c.model == self.model)
-            .order_by(_windows.c.number.desc())
-            .limit(limit)
-        )
-        with self._connected() as connection:
-            rows = connection.execute(asked).all()
-        return [(judged(json.loads(row.judged)), row.labelled) for row in reversed(rows)]
-
-    def keep(self, window: Judged, profile: Mapping[str, Any] | None, labelled: int) -> None:
+    def keep(self, window: Judged, profile: Mapping[str, Any] | None) -> None:
         """A window that was judged, or judged anew; it is to be published then."""
         values = {
             "until": window.until,
-            "labelled": labelled,
             "judged": json.dumps(window.as_dict()),
             "published": False,
         }

@@ -61,31 +61,30 @@ class Seen:
     """By version."""
     kept: int
     """Rows whose features are in the log."""
-    labelled: int
-    """Rows with a label."""
+    failed: int
+    """Requests that got no answer; they are no rows."""
 
 
 def read(log: Log, model: str, span: Span, baseline: Baseline, slices: Sequence[str]) -> Seen:
     """Read a window once, in pieces. Raises LogError."""
     profile = Profile(baseline.reference)
     samples: dict[int, _Sample] = {}
-    rows = kept = labelled = 0
+    rows = kept = failed = 0
     window = Window(since=span.since, until=span.until, model=model)
     for piece in log.predictions(window):
         answered = [p for p in piece if p.status == 200]
-        rows += len(answered)
+        rows, failed = rows + len(answered), failed + len(piece) - len(answered)
         told = [p for p in answered if p.features is not None]
         kept += len(told)
         if told:
             profile.add(_frame(told, baseline))
         for p in answered:
             known = p.label
-            labelled += known is not None
             values = tuple((p.features or {}).get(c) for c in slices)
             samples.setdefault(p.version, _Sample()).add(
                 (p.answer, *_outcome(known), p.time, values)
             )
-    return Seen(rows, profile, samples, kept, labelled)
+    return Seen(rows, profile, samples, kept, failed)
 
 
 def _outcome(known: Labelled | None) -> tuple[Any, float | None]:
@@ -125,7 +124,7 @@ def judge(
     found: list[Finding] = []
     problem = ""
     if seen.rows == 0:
-        found.append(_empty(former))
+        found.append(_empty(former, seen.failed))
     elif seen.kept == 0:
         problem = "the prediction log holds no features of these requests"
     else:
@@ -215,7 +214,7 @@ def _performance(window: Judged, baseline: Baseline, policy: MonitorParams) -> F
     measured, limits = quality.metrics[0], policy.quality
     if measured.metric != about.metric or measured.rows < limits.minimum:
         return None
-    if quality.labelled < limits.coverage * quality.rows:
+    if quality.labelled - quality.unusable < limits.coverage * quality.rows:
         return None
     metric = metrics.get(about.metric, about.problem)
     base = baseline.metrics[about.metric]
@@ -325,14 +324,18 @@ def _moved(shares: Mapping[str, float], known: Mapping[str, float]) -> str:
     return max(names, key=lambda n: abs(shares[n] - known.get(n, 0.0)))
 
 
-def _empty(former: Judged | None) -> Finding:
+def _empty(former: Judged | None, failed: int) -> Finding:
     return Finding(
         "empty",
         "",
         "rows",
         0.0,
         1.0,
-        found=former is not None,
-        broken=False,
-        sentence="nobody asked the model anything in this window",
+        found=former is not None or failed > 0,
+        broken=failed > 0,
+        sentence=(
+            f"none of {failed:,} requests in this window was answered"
+            if failed
+            else "nobody asked the model anything in this window"
+        ),
     )

@@ -90,7 +90,8 @@ def metrics(shown: Judged) -> dict[str, float]:
     for quality in shown.quality:
         if quality.version != shown.version:
             continue
-        found["labels/coverage"] = quality.labelled / quality.rows if quality.rows else 0.0
+        usable = quality.labelled - quality.unusable
+        found["labels/coverage"] = usable / quality.rows if quality.rows else 0.0
         found |= {f"labels/delay_{name}": value for name, value in quality.delay.items()}
         for m in quality.metrics:
             found[f"performance/{m.metric}"] = m.value

@@ -41,9 +41,10 @@ def measure(
     seconds since 1970 or as datetimes; the delay may be negative where clocks differ.
 
     `labelled` counts every label; `unusable` are those of them that are none of the model's
-    classes or no finite number. Metrics are over the rows with a usable label and an answer of
-    the model's form (`Measured.rows` of them); one that is not defined there, or on fewer than two
-    rows, is left out. Slices have at least `policy.minimum` such rows.
+    classes or no finite number, and say nothing of the delay. Metrics are over the rows with a
+    usable label and an answer of the model's form (`Measured.rows` of them); one that is not
+    defined there, or on fewer than two rows, is left out. Slices have at least `policy.minimum`
+    such rows.
     """
     found = scores(record, answers)
     names, usable = outcomes(record, labels)
@@ -55,7 +56,7 @@ def measure(
         rows=len(answers),
         labelled=int(given.sum()),
         unusable=int((given & ~usable).sum()),
-        delay=_delay(*times, given),
+        delay=_delay(*times, usable),
         metrics=_measured(record, truth, found, policy.confidence),
         slices={
             column: _sliced(record, truth, found, list(compress(values, both)), policy)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from monitoring import training_data
+from monitoring import pipeline_process, training_data
 from monitoring.baseline import Baseline
+from monitoring.pipeline_process import Pipeline
 from monitoring.sections import MonitorParams
 from registry import judge, lineage, projection, promote
 from registry.errors import GateRefused, UnderstudyError
@@ -31,9 +31,6 @@ from registry.store import Store
 AUTO = "auto:monitor"
 """Actor of what the monitor enters into the ledger."""
 RUN = Path("artifacts/train/run.json")
-GRACE = 10.0
-"""Seconds that a retraining has to end when it is told to."""
-
 Say = Callable[[str], None]
 
 
@@ -102,10 +99,13 @@ def waits(task: Task, md5: str) -> str:
     return ""
 
 
-def retrain(task: Task, alive: Callable[[], None], say: Say) -> Result:
+def retrain(
+    task: Task, alive: Callable[[], None], began: Callable[[Pipeline | None], None], say: Say
+) -> Result:
     """Check the data, run the pipeline, pass the gates. Never raises UnderstudyError.
 
-    `alive` is called every second while it lasts. Ctrl-C ends the pipeline's processes and is
+    `alive` is called every second while it lasts, and ends it by raising. `began` is given the
+    pipeline's processes, and None once they are over. Ctrl-C ends the pipeline's processes and is
     raised again.
     """
     try:
@@ -113,7 +113,7 @@ def retrain(task: Task, alive: Callable[[], None], say: Say) -> Result:
             return Result("refused", f"the new data is not learnt: {'; '.join(refused)}")
         say("the new data looks sound; the pipeline runs")
         before = _last_run(task.root)
-        _run(task, alive)
+        _run(task, alive, began)
         run = _last_run(task.root)
         version = _version(task, run)
         if run == before or version is None:
@@ -130,13 +130,15 @@ class PipelineFailed(UnderstudyError):
         super().__init__(f"the retraining failed ({why}); all it said is in {log}")
 
 
-def _run(task: Task, alive: Callable[[], None]) -> None:
+def _run(task: Task, alive: Callable[[], None], began: Callable[[Pipeline | None], None]) -> None:
     """`mlflow run .`, the whole pipeline. Raises PipelineFailed."""
     command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"]
     command += ["--experiment-name", task.model]
     beside = str(Path(sys.executable).parent)
+    # Whoever starts the monitor may have an experiment of his own set.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_EXPERIMENT_")}
     environment = {
-        **os.environ,
+        **kept,
         "PATH": os.pathsep.join([beside, os.environ.get("PATH", "")]),
         "MLFLOW_TRACKING_URI": task.uri,
         "UNDERSTUDY_ACTOR": AUTO,
@@ -155,6 +157,7 @@ def _run(task: Task, alive: Callable[[], None]) -> None:
             start_new_session=True,
         )
     try:
+        began(Pipeline.of(process.pid))
         while True:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(1.0)
@@ -163,20 +166,10 @@ def _run(task: Task, alive: Callable[[], None]) -> None:
             if time.monotonic() > end:
                 raise PipelineFailed(f"after {task.policy.retrain_minutes:g} minutes", task.log)
     finally:
-        _end(process)
+        pipeline_process.end_group(process.pid)
+        began(None)
     if process.returncode:
         raise PipelineFailed(_last_error(task.log, process.returncode), task.log)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it with all that it started."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sign)
-        if process.poll() is not None and sign is signal.SIGTERM:
-            return
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
 
 
 def _last_error(log: Path, code: int) -> str:

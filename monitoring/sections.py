@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -115,6 +117,34 @@ class MonitorParams(Section):
                 raise ValueError("an address begins with http:// or https:// and names a host")
         return value
 
+    @field_validator("mail_server")
+    @classmethod
+    def _is_a_server(cls, value: str) -> str:
+        host, _, port = value.partition(":")
+        if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
+            raise ValueError("it is written as HOST or HOST:PORT")
+        return value
+
+    @field_validator("mail_to")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+                raise ValueError(f"{address!r} is no address of a person, such as ana@example.org")
+        return value
+
+    @field_validator("data_command")
+    @classmethod
+    def _is_a_command(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                words = shlex.split(value)
+            except ValueError as error:
+                raise ValueError(f"a shell cannot read it ({error})") from None
+            if not words:
+                raise ValueError("it is empty; leave it out where there is none")
+        return value
+
     @field_validator("retrain", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
@@ -124,4 +154,6 @@ class MonitorParams(Section):
     def _fits(self) -> Self:
         if self.at_least > self.of:
             raise ValueError("at_least cannot be more than of")
+        if self.window_rows is not None and "window_hours" in self.model_fields_set:
+            raise ValueError("a window has window_hours or window_rows, and both are given")
         return self

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.sections import MonitorParams
+from registry.errors import ParamsInvalid
 from registry.sections import GateParams
 from serving import nearby
 from serving.sections import ServeParams
+
+_FAR = ("staging", "canary", "production")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,17 @@ class Setting:
     """The section `experiment`, for a canary."""
     slices: tuple[str, ...] = ()
     """Those of `evaluate.slices`."""
+
+    def __post_init__(self) -> None:
+        """Raises ParamsInvalid where no retraining could come as far as it should."""
+        most, goal = self.gates.automation, self.policy.retrain
+        if goal != "off" and _FAR.index(goal) > _FAR.index(most):
+            raise ParamsInvalid(
+                [
+                    f"monitor.retrain is {goal}, and gate.automation lets programs go no farther "
+                    f"than {most}"
+                ]
+            )
 
     @property
     def folder(self) -> Path:

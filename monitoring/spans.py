@@ -30,8 +30,9 @@ def closed(
     """The windows after `last` that are over, in their order. Raises LogError.
 
     By time they are numbered by their place since 1970, so that every monitor means the same one;
-    by count from 1 on. Rows of the same moment are never parted: a window by count may be longer
-    than it should.
+    by count from 1 on. A number is always larger than the one before, and a window begins where
+    that ended, also where params.yaml has another length by now. Rows of the same moment are never
+    parted: a window by count may be longer than it should.
     """
     end = now - policy.lag
     start = last.until if last else now - policy.back_days * 86400
@@ -53,10 +54,11 @@ def _by_time(
         first = log.moment(Window(model=model, since=start), 0)
         if first is None:
             return None
-        number = math.floor(first / width)
+        place = math.floor(first / width)
+        span = Span(place, place * width, (place + 1) * width)
     else:
-        number = math.floor(last.until / width + 1e-9)
-    span = Span(number, number * width, (number + 1) * width)
+        place = math.floor(last.until / width + 1e-9)
+        span = Span(max(place, last.number + 1), last.until, (place + 1) * width)
     return span if span.until <= end else None
 
 

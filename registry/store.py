@@ -241,8 +241,10 @@ class Store:
                 if error.error_code == "RESOURCE_ALREADY_EXISTS":
                     # Three lost races for a number, one after the other: MLflow gives up then.
                     raise NumberTaken from None
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                # A server with users says that one may not, of what is not there, too.
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
                     raise
+                before = error
             try:
                 self._client.create_registered_model(
                     model + LEDGER_SUFFIX,
@@ -251,6 +253,8 @@ class Store:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
+                if before.error_code == "PERMISSION_DENIED":  # it is there, and is not ours
+                    raise before from None
             return self._append(model, about, text, sentence)
 
     def _append(self, model: str, about: Version, text: str, sentence: str) -> int:

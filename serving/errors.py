@@ -24,9 +24,10 @@ class LogUrlRefused(LogError):
     """No log can ever be kept at this address."""
 
     def __init__(self, url: str, why: str) -> None:
+        self.why = without_password(why)
         super().__init__(
             f"serve.records is {without_password(url)!r}, and no prediction log can be kept there "
-            f"({without_password(why)}); sqlite:///FILE and postgresql+psycopg2://... are taken, "
+            f"({self.why}); sqlite:///FILE and postgresql+psycopg2://... are taken, "
             "`off` keeps none"
         )
 

@@ -185,18 +185,34 @@ class Log:
             found = connection.scalar(asked)
         return None if found is None else float(found)
 
-    def counts(self, window: Window) -> tuple[int, int]:
-        """How many answered predictions a window has, and how many of them have a label."""
-        table = tables.predictions.c
-        own = sa.and_(tables.labels.c.prediction == table.id, tables.labels.c.counts)
+    def newest_label(self) -> int:
+        """The number of the label that came last; 0 where there is none."""
+        with self.connected() as connection:
+            return connection.scalar(sa.select(sa.func.max(tables.labels.c.number))) or 0
+
+    def labels_after(
+        self, model: str, number: int, chunk: int = 5000
+    ) -> list[tuple[int, float | None]]:
+        """Labels that came after the one with this number, so many at the most, in their order.
+
+        Each with its number and the time of the prediction; None where that is another model's.
+        """
+        label, table = tables.labels.c, tables.predictions.c
         asked = (
-            sa.select(sa.func.count(), sa.func.count(tables.labels.c.label))
-            .select_from(tables.predictions.outerjoin(tables.labels, own))
-            .where(table.status == 200, *_within(window))
+            sa.select(label.number, label.prediction)
+            .where(label.number > number)
+            .order_by(label.number)
+            .limit(chunk)
         )
         with self.connected() as connection:
-            predicted, labelled = connection.execute(asked).one()
-        return int(predicted), int(labelled)
+            rows = connection.execute(asked).all()
+            times: dict[str, float] = {}
+            for start in range(0, len(rows), 500):
+                some = [row.prediction for row in rows[start : start + 500]]
+                own = (table.id.in_(some), table.model == model, table.status == 200)
+                found = connection.execute(sa.select(table.id, table.time).where(*own))
+                times |= {row.id: row.time for row in found}
+        return [(row.number, times.get(row.prediction)) for row in rows]
 
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:

@@ -9,6 +9,7 @@ is retrained every month without gates.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -342,7 +343,9 @@ def main(folder: Path, months: int, share: float, only: str | None, keep: bool) 
     begin(base, root, World((), share), say)
     wanted = list(range(FIRST, FIRST + months))
     names = [only] if only else list(YEARS)
-    # Side by side: a retraining keeps one core busy, and mostly with importing.
+    # Side by side, for each waits much; with a thread each, for two trainings with several threads
+    # on the same cores wait for one another far longer than they compute.
+    os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
         going = [pool.submit(lived, folder, n, share, wanted, start) for n in names]
         years = [each.result() for each in going]

@@ -272,6 +272,20 @@ def test_what_looks_broken_is_told_of_at_once(watched: Watched) -> None:
     assert {"jump:a", "outside:a"} <= set(found["decision"]["about"])
 
 
+def test_what_looks_broken_is_told_of_though_the_next_window_is_sound(watched: Watched) -> None:
+    watched.ask()
+    watched.ask(change=lambda rows: rows.assign(a=rows["a"] * 100))
+    watched.ask()
+    watched.end()
+    found = watched.check(3)
+    assert len(found["windows"]) == 3
+    assert "jump:a" in found["decision"]["about"]
+    assert any(r.startswith("window 2: a ") for r in found["decision"]["reasons"])
+    shown = watched.shell.json("monitor", "status")["windows"]
+    assert "judged together with window 3" in shown[0]["decision"]["held"][0]
+    assert watched.check()["decision"]["action"] == "nothing"
+
+
 def test_a_feature_that_is_gone(watched: Watched) -> None:
     watched.ask()
     watched.ask(change=lambda rows: rows.drop(columns="b"))
@@ -293,6 +307,18 @@ def test_a_window_in_which_nobody_asked(watched: Watched) -> None:
         range(windows[0]["number"], windows[-1]["number"] + 1)
     )
     assert all(w["until"] - w["since"] == pytest.approx(60) for w in windows)
+
+
+def test_a_window_in_which_nothing_was_answered(watched: Watched) -> None:
+    watched.params(window_rows=None, window_hours=1 / 60, back_days=1)
+    watched.ask(ago=HOUR)
+    watched.ask(ago=HOUR - 120)
+    with watched.log.begin() as connection:
+        connection.execute(sa.text("UPDATE predictions SET status = 500 WHERE id LIKE 'p2-%'"))
+    found = watched.check(3)
+    assert "none of 400 requests in this window was answered" in " ".join(
+        found["decision"]["reasons"]
+    )
 
 
 def test_rows_of_one_moment_are_one_window(watched: Watched) -> None:
@@ -322,6 +348,20 @@ def test_labels_that_come_late_are_measured_when_they_are_there(watched: Watched
     assert 0.6 < shown["performance/roc_auc"] < 1
     assert "estimate/roc_auc" in shown
     assert watched.check()["labels_anew"] == 0
+
+
+def test_labels_that_are_replaced_are_measured_anew(watched: Watched) -> None:
+    ids = watched.ask(labels=right)
+    watched.end()
+    (quality,) = watched.check()["windows"][0]["quality"]
+    assert watched.check()["labels_anew"] == 0
+    truth = table(ROWS, 101)["y"]
+    watched.tell(ids, flipped(truth))
+    assert _monitor(watched).check().again == 1
+    (window,) = watched.shell.json("monitor", "status")["windows"]
+    before, after = quality["metrics"][0], window["quality"][0]["metrics"][0]
+    assert before["metric"] == after["metric"] == "roc_auc"
+    assert after["value"] == pytest.approx(1 - before["value"])
 
 
 def test_labels_of_no_class_and_from_the_future_are_counted_and_not_used(watched: Watched) -> None:
@@ -365,7 +405,7 @@ def test_a_version_that_does_worse_than_the_former_one_is_taken_back(watched: Wa
     kept = watched.kept
     for number in (1, 2):  # what v1 showed before
         window = _former(number)
-        kept.keep(window, None, 0)
+        kept.keep(window, None)
     kept.close()
     for _ in range(2):
         watched.ask(labels=random)
@@ -394,7 +434,7 @@ def test_to_what_no_person_ever_promoted_no_program_goes_back(
     _live(watched.shell.tiny.uri, tmp_path, ("auto:x", "ana"))
     watched.params(rollback=True)
     for number in (1, 2):
-        watched.kept.keep(_former(number), None, 0)
+        watched.kept.keep(_former(number), None)
     for _ in range(2):
         watched.ask(labels=random)
     watched.end()
@@ -445,6 +485,44 @@ def test_a_retraining_that_fails_registers_nothing_and_cools_down(due: Watched) 
     assert due.check()["decision"]["action"] == "nothing"
     (act,) = due.shell.json("monitor", "status")["acts"]
     assert (act["action"], act["state"]) == ("retrain", "failed")
+
+
+def test_what_failed_is_tried_again_with_the_same_data(due: Watched) -> None:
+    due.params(retrain="staging", cool_down=0)
+    _with_data(due, table(600, 9))
+    for _ in range(2):
+        assert due.check(3)["state"] == "failed"
+
+
+def test_a_pipeline_that_a_dead_monitor_left_is_ended(due: Watched) -> None:
+    _with_data(due, table(600, 9))
+    (due.shell.root / "MLproject").write_text(
+        "name: slow\nentry_points:\n  main:\n    command: 'sleep 300 & sleep 300'\n"
+    )
+    with subprocess.Popen(["understudy", "monitor", "check"], stderr=subprocess.PIPE) as monitor:
+        end = time.monotonic() + 60
+        while not (noted := due.kept.fact("pipeline")) or not _children(noted["pid"]):
+            assert time.monotonic() < end
+            assert monitor.poll() is None
+            time.sleep(0.2)
+        monitor.kill()
+    assert _children(noted["pid"])
+    with due.kept._connected() as connection:  # its turn is over
+        connection.execute(sa.text("UPDATE monitor_turns SET until = 0"))
+    due.check()
+    assert not _children(noted["pid"])
+    (act,) = due.shell.json("monitor", "status")["acts"]
+    assert (act["state"], act["sentence"]) == (
+        "failed",
+        "retraining; the monitor ended in the middle of it, and its pipeline was ended now",
+    )
+
+
+def _children(group: int) -> list[str]:
+    """What sleeps in a group of processes."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True).stdout
+    lines = (line.split(maxsplit=1) for line in listed.splitlines())
+    return [args for pgid, args in lines if pgid == str(group) and args.startswith("sleep 300")]
 
 
 def _with_data(watched: Watched, rows: pd.DataFrame) -> None:
@@ -671,8 +749,24 @@ def test_a_port_that_is_taken(watched: Watched) -> None:
         ({"quality": {"drops": 1}}, "unknown key monitor.quality.drops"),
         ({"webhook": "hook"}, "an address begins with http:// or https://"),
         ({"window_rows": 1}, "monitor.window_rows is 1"),
+        ({"window_hours": 1}, "a window has window_hours or window_rows, and both are given"),
+        ({"mail_server": "host:abc"}, "monitor.mail_server is 'host:abc': it is written as HOST"),
+        ({"mail_to": ["ana@example.org\nbcc: x"]}, "is no address of a person"),
+        ({"data_command": "'"}, 'monitor.data_command is "\'": a shell cannot read it'),
+        ({"data_command": " "}, "it is empty; leave it out where there is none"),
+        ({"retrain": "production"}, "gate.automation lets programs go no farther than staging"),
     ],
 )
 def test_mistakes_in_params(watched: Watched, section: dict[str, Any], sentence: str) -> None:
     watched.params(**section)
     assert sentence in watched.shell.refused("monitor", "check")
+
+
+def test_columns_that_no_version_has_are_told_of(watched: Watched) -> None:
+    watched.params(drift={"ignore": ["tmep", "a"]}, quality={"slices": ["nope"]})
+    watched.ask()
+    watched.end()
+    assert watched.check()["problems"] == [
+        "monitor.drift.ignore names tmep, and v2 takes a, b",
+        "monitor.quality.slices names nope, and v2 takes a, b",
+    ]

@@ -56,6 +56,19 @@ def test_two_features_once_each_are_not_one_twice() -> None:
     assert ask(judged((finding("drift", "a"),), (finding("drift", "b"),))).action == "nothing"
 
 
+def test_what_looks_broken_in_any_window_that_is_new_is_told_of() -> None:
+    unit = finding("jump", "temp", broken=True)
+    windows = judged((CALM,), (unit,), (CALM,), (CALM,))
+    assert ask(windows).action == "nothing"  # the others were decided about before
+    found = decide(windows, POLICY, (), NOW, 3)
+    assert (found.action, found.about, found.window) == ("alert", ("jump:temp",), 4)
+    assert found.reasons == ("window 2: jump temp",)
+    again = decide(judged((unit,), (unit,)), POLICY, (), NOW, 2)
+    assert again.reasons == ("jump temp",)
+    known = [Act("alert", 4, ("jump:temp",), 2, "done")]
+    assert decide([*windows, window(5, unit)], POLICY, known, NOW).action == "nothing"
+
+
 def test_what_looks_broken_is_told_of_at_once_and_never_learnt() -> None:
     unit = finding("jump", "temp", broken=True)
     found = ask(judged((BAD,), (BAD, unit)), former=None)

@@ -215,6 +215,38 @@ def test_the_answers_have_a_finding_of_their_own() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("known", "categories", "power", "rows"),
+    [
+        (10_000, 5000, 1.0, 2000),
+        (5000, 1000, 1.0, 2000),
+        (1000, 300, 1.2, 500),
+        (1000, 300, 1.2, 5000),
+    ],
+)
+def test_many_categories_of_the_same_origin_are_no_drift(
+    known: int, categories: int, power: float, rows: int
+) -> None:
+    rng = np.random.default_rng(5)
+    shares = 1 / np.arange(1, categories + 1) ** power
+    names = np.array([f"c{n}" for n in range(categories)], dtype=object)
+
+    def sample(size: int) -> pd.DataFrame:
+        return pd.DataFrame({"name": rng.choice(names, size, p=shares / shares.sum())})
+
+    false = 0
+    for _ in range(10):
+        reference = Reference.of(sample(known), [], ["name"])
+        for _ in range(4):
+            found = compare(reference, profile(sample(rows), reference), None, DriftPolicy())
+            false += any(f.found and f.kind == "drift" for f in found)
+    assert false == 0
+    moved = sample(rows)
+    moved.loc[: rows // 3, "name"] = names[3]
+    found = compare(reference, profile(moved, reference), None, DriftPolicy())
+    assert [f.kind for f in found if f.found and f.kind == "drift"] == ["drift"]
+
+
 def test_categories_that_a_sample_cannot_all_have_are_no_finding() -> None:
     drawn = np.random.default_rng(0)
     sample, window = (

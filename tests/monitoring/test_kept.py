@@ -14,7 +14,6 @@ from monitoring.decide import Act
 from monitoring.errors import MonitorBusy, MonitorStoreRefused
 from monitoring.findings import Finding, Judged, Measured, Quality
 from monitoring.kept import Kept, Mute, settle, url_of
-from serving.errors import LogUrlRefused
 
 FOUND = Finding("drift", "temp", "wasserstein", 0.5, 0.1, True, False, "temp moved")
 QUALITY = Quality(
@@ -48,7 +47,7 @@ def kept(url: str) -> Kept:
 
 def test_windows_come_back_as_they_were_by_number(kept: Kept, url: str) -> None:
     for number in (2, 1, 3):
-        kept.keep(window(number), {"n": number}, 40)
+        kept.keep(window(number), {"n": number})
     assert [w.number for w in kept.windows(2)] == [2, 3]
     assert Kept(url, "m").windows(5)[0] == window(1)
     assert kept.profile(2) == {"n": 2}
@@ -57,18 +56,17 @@ def test_windows_come_back_as_they_were_by_number(kept: Kept, url: str) -> None:
 
 
 def test_a_window_judged_anew_replaces_itself_and_is_shown_anew(kept: Kept) -> None:
-    kept.keep(window(1), {"n": 1}, 40)
+    kept.keep(window(1), {"n": 1})
     kept.published(1, "run")
     assert kept.unpublished() == []
-    kept.keep(window(1, rows=101), None, 60)
+    kept.keep(window(1, rows=101), None)
     ((shown, decision, run),) = kept.unpublished()
     assert (shown.rows, decision, run) == (101, {}, "run")
     assert kept.profile(1) == {"n": 1}
-    assert kept.labelled(9) == [(shown, 60)]
 
 
 def test_a_decision_is_shown_once(kept: Kept) -> None:
-    kept.keep(window(1), None, 0)
+    kept.keep(window(1), None)
     kept.published(1, "run")
     assert kept.decision(1) is None
     kept.decided(1, {"action": "alert"})
@@ -121,12 +119,27 @@ def test_one_at_a_time_and_who_died_holds_nothing_up(
             pass
     with other.turn():
         pass
-    monkeypatch.setattr(module, "TURN", 0.05)
-    left = kept.turn()
-    left.__enter__()  # and it dies
-    time.sleep(0.1)
+    monkeypatch.setattr(module, "TURN", 0.3)
+    Kept(url, "m")._take_turn("a monitor that dies")
+    with pytest.raises(MonitorBusy, match="a monitor that dies is looking at m"), kept.turn():
+        pytest.fail("two at once")
+    time.sleep(0.4)
     with other.turn():
-        pass
+        time.sleep(0.8)  # whatever it waits for, it is at work
+        with busy, kept.turn():
+            pytest.fail("two at once")
+        other.require_turn()
+
+
+def test_who_lost_the_turn_does_nothing_that_must_not_be_done_twice(kept: Kept, url: str) -> None:
+    with kept.turn():
+        kept.require_turn()
+        with kept._engine.begin() as connection:  # as of a machine that slept
+            connection.execute(sa.text("UPDATE monitor_turns SET holder = 'another one#1'"))
+        with pytest.raises(MonitorBusy, match="another one is looking at m"):
+            kept.require_turn()
+    with pytest.raises(MonitorBusy, match="another one"), Kept(url, "m").turn():
+        pytest.fail("its turn was taken away")
 
 
 def _take(url: str, gate: object, taken: object) -> None:
@@ -164,15 +177,16 @@ def test_a_place_where_nothing_can_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MonitorStoreRefused, match=r"cannot be kept in sqlite:.*monitor\.store"):
         Kept(f"sqlite:///{tmp_path}/file/monitor.db", "m")
-    with pytest.raises(LogUrlRefused):
-        Kept("mysql://h/d", "m")
+    said = r"cannot be kept in mysql://h/d \(nobody has tried mysql\); monitor\.store"
+    with pytest.raises(MonitorStoreRefused, match=said):
+        Kept("mysql://u:hidden@h/d", "m")
     (tmp_path / "other.db").write_bytes(b"no database" * 100)
     with pytest.raises(MonitorStoreRefused, match="not a database"):
         Kept(f"sqlite:///{tmp_path}/other.db", "m")
 
 
 def test_what_no_window_is_is_not_read_as_one(kept: Kept) -> None:
-    kept.keep(window(1), None, 0)
+    kept.keep(window(1), None)
     with kept._engine.begin() as connection:
         connection.execute(sa.text("UPDATE monitor_windows SET judged = '{\"model\": 1}'"))
     with pytest.raises(ValueError, match="this is no window"):

@@ -310,6 +310,9 @@ def test_delays_are_those_of_labels_with_a_time() -> None:
     for times in ((made, came), ([10, 10, 10, 10], [70.0, 5000.0, None, 30])):
         quality = measure(TWO, 1, two(chances), labels, times, {}, POLICY)
         assert quality.delay == {"median": 40.0, "p90": 56.0, "largest": 60.0}
+    unusable = ["late", "from the future", "on_time", "late"]
+    known = measure(TWO, 1, two(chances), unusable, ([10] * 4, [70.0, 9e9, 20.0, 30]), {}, POLICY)
+    assert known.delay["largest"] == 60.0
     none = measure(TWO, 1, two(chances), [None] * 4, (made, came), {}, POLICY)
     assert none.delay == {}
 

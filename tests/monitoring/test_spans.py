@@ -52,6 +52,21 @@ def test_by_time_they_are_numbered_by_their_place_since_1970(url: str) -> None:
     assert spans(url, [NOW - 10], window_hours=24) == []
 
 
+def test_another_length_goes_on_where_the_last_window_ended(url: str) -> None:
+    times = [NOW - 10 * 3600 + 5]
+    hours = spans(url, times, window_hours=1)
+    longer = spans(url, times, hours[3], window_hours=6)
+    assert [s.number for s in longer] == [hours[3].number + 1]
+    assert longer[0].since == hours[3].until
+    assert longer[0].until % (6 * 3600) == 0
+    shorter = spans(url, times, longer[0], window_hours=1)
+    assert [s.since for s in shorter[:1]] == [longer[0].until]
+    numbers = [s.number for s in (*hours[:4], *longer, *shorter)]
+    assert numbers == sorted(set(numbers))
+    counted = spans(url, [*times, *(NOW - 60 + n for n in range(50))], longer[0], window_rows=20)
+    assert [s.number for s in counted] == [longer[0].number + 1, longer[0].number + 2]
+
+
 def test_nothing_in_the_log_is_no_window(url: str) -> None:
     assert spans(url, [], window_hours=1) == []
     assert spans(url, [], window_rows=20) == []
