@@ -42,13 +42,16 @@ test: check
 year: $(VENV)/demo
 	$(BIN)/python -W ignore -m benchmarks.year.run
 
-# Writes both locks anew; no registry's address goes into them.
+# Writes all locks anew; no registry's address goes into them.
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-emit-find-links --extra dev \
 		--constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links --constraint requirements.lock \
+		--constraint requirements-dev.lock deploy/compose/server.in -o deploy/compose/server.lock
 
 clean:
 	rm -rf $(VENV) artifacts build *.egg-info

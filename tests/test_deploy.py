@@ -1,18 +1,23 @@
-"""Dashboard and alert rules: they name metrics that exist, Prometheus takes them, alerts fire."""
+"""What deploy/ and .github/ hold: Prometheus, Compose, systemd and GitHub take it; alerts fire."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from cli.main import main
 from monitoring.gauges import Gauges
 from serving.metrics import Metrics
 
@@ -332,3 +337,239 @@ def test_sentences_name_model_column_and_share(tmp_path: Path) -> None:
         }
     ]
     hold(tmp_path, told)
+
+
+# Compose
+
+
+COMPOSE = DEPLOY / "compose"
+VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yml").read_text())
+    return found
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose()["services"]
+    return found
+
+
+def schema_says(name: str, *files: Path) -> None:
+    """Hold files against a schema that check-jsonschema carries. Skips where it is not there."""
+    if importlib.util.find_spec("check_jsonschema") is None:
+        pytest.skip("check-jsonschema, which carries the schemas, is not installed")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", name, *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_compose_keeps_the_official_schema() -> None:
+    schema_says("vendor.compose-spec", COMPOSE / "compose.yml")
+
+
+def test_compose_is_what_docker_takes(tmp_path: Path) -> None:
+    asked = ["docker", "compose", "version"]
+    if shutil.which("docker") is None or subprocess.run(asked, capture_output=True).returncode:
+        pytest.skip("there is no `docker compose` here")
+    config = ["docker", "compose", "--file", str(COMPOSE / "compose.yml"), "--env-file"]
+    filled = (COMPOSE / "env.example").read_text()
+    (tmp_path / "empty").write_text(filled)
+    (tmp_path / "filled").write_text(re.sub("=$", "=a-password", filled, flags=re.MULTILINE))
+    for name, code in (("filled", 0), ("empty", 1)):
+        command = [*config, str(tmp_path / name), "config", "--quiet"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert bool(done.returncode) == bool(code), done.stderr
+
+
+def test_images_are_pinned_to_a_release() -> None:
+    lines = (COMPOSE / "Dockerfile").read_text().splitlines()
+    images = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
+    images += [s["image"] for s in services().values() if "build" not in s]
+    assert len(images) == 5
+    for image in images:
+        assert re.search(r":v?\d+\.\d+", image), image
+
+
+def test_nothing_starts_without_its_passwords() -> None:
+    text = (COMPOSE / "compose.yml").read_text()
+    needed = {name for name, how, _ in VARIABLE.findall(text) if how == "?"}
+    usual = {name for name, how, _ in VARIABLE.findall(text) if how == "-"}
+    example = (COMPOSE / "env.example").read_text()
+    assert set(re.findall(r"^(\w+)=$", example, re.MULTILINE)) == needed
+    assert set(re.findall(r"^(\w+)=.+$", example, re.MULTILINE)) == usual
+    for name, service in services().items():
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|_KEY", key):
+                assert re.fullmatch(r"\$\{\w+:\?fill in deploy/compose/.env\}", value), (name, key)
+    assert ".env" in (COMPOSE / ".gitignore").read_text().split()
+
+
+def test_services_are_watched_restarted_and_published_to_this_machine_only() -> None:
+    there = services()
+    for name, service in there.items():
+        once = name in ("buckets", "users")
+        assert ("healthcheck" in service) != once, name
+        assert service["restart"] == ("on-failure:5" if once else "unless-stopped")
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service.get("ports", ())), (
+            name
+        )
+        for other, how in service.get("depends_on", {}).items():
+            once = other in ("buckets", "users")
+            wanted = "service_completed_successfully" if once else "service_healthy"
+            assert how["condition"] == wanted, (name, other)
+
+
+def test_what_is_mounted_is_there() -> None:
+    volumes = compose()["volumes"]
+    for name, service in services().items():
+        for mount in service.get("volumes", ()):
+            source, _, *mode = mount.split(":")
+            if source.startswith("."):
+                assert (COMPOSE / source).is_file(), (name, mount)
+                assert mode == ["ro"], (name, mount)
+            else:
+                assert source in volumes, (name, mount)
+
+
+def test_its_prometheus_asks_its_services_for_the_same_jobs(tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yml").write_text((COMPOSE / "prometheus.yml").read_text())
+    (tmp_path / "rules.yml").write_text(RULES.read_text())
+    ours = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
+    plain = yaml.safe_load(CONFIG.read_text())["scrape_configs"]
+    assert [job["job_name"] for job in ours] == [job["job_name"] for job in plain]
+    for job in ours:
+        name, _, port = job["static_configs"][0]["targets"][0].partition(":")
+        assert port in services()[name]["command"], name
+    promtool("check", "config", tmp_path / "prometheus.yml")
+
+
+def test_grafana_finds_its_data_source_and_its_dashboard() -> None:
+    mounts = dict(m.split(":")[:2] for m in services()["grafana"]["volumes"])
+    (source,) = yaml.safe_load((COMPOSE / "grafana-datasources.yml").read_text())["datasources"]
+    wanted = next(v for v in dashboard()["templating"]["list"] if v["name"] == "datasource")
+    assert (source["type"], source["isDefault"]) == (wanted["query"], True)
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((COMPOSE / "grafana-dashboards.yml").read_text())["providers"]
+    assert mounts["../grafana/understudy.json"].startswith(provider["options"]["path"] + "/")
+
+
+def test_commands_in_compose_and_units_are_ones() -> None:
+    commands = [s["command"] for s in services().values() if "understudy" in s.get("command", ())]
+    for unit in UNITS:
+        words = re.findall(r"^ExecStart=\S+/bin/(understudy .*)$", unit.read_text(), re.MULTILINE)
+        commands += [line.split() for line in words]
+    assert len(commands) == 4
+    for words in commands:
+        done = CliRunner().invoke(main, [*words[1:], "--help"])  # refuses what it does not know
+        assert done.exit_code == 0, done.output
+
+
+def test_the_lock_of_the_image_is_the_one_that_is_tested() -> None:
+    lock = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
+    tested = dict(lock.findall((DEPLOY.parent / "requirements-dev.lock").read_text()))
+    there = dict(lock.findall((COMPOSE / "server.lock").read_text()))
+    wanted = (COMPOSE / "server.in").read_text().lower().split()
+    assert {name: tested.get(name) for name in there} == there
+    assert set(wanted) <= set(there)
+
+
+def test_the_image_has_every_package_and_nothing_that_is_not_committed() -> None:
+    ignored = (COMPOSE / "Dockerfile.dockerignore").read_text().splitlines()
+    packages = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
+    names = {name.partition(".")[0] for name in packages["tool"]["setuptools"]["packages"]}
+    kept = {line[1:] for line in ignored if line.startswith("!")}
+    assert ignored[1] == "*"
+    assert names <= kept
+    assert all((DEPLOY.parent / name).exists() for name in kept)
+
+
+# systemd
+
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+def units(tmp_path: Path) -> list[Path]:
+    """The units, their programs being ones that exist here."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze here")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    found = []
+    for unit in sorted((DEPLOY / "systemd").iterdir()):
+        text = unit.read_text()
+        for path, name in re.findall(r"^ExecStart=(/\S+/bin/(\w+))", text, re.MULTILINE):
+            (programs / name).write_text("#!/bin/sh\n")
+            (programs / name).chmod(0o755)
+            text = text.replace(f"ExecStart={path}", f"ExecStart={programs / name}")
+        found.append(tmp_path / unit.name)
+        found[-1].write_text(text)
+    return found
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    command = ["systemd-analyze", "verify", "--man=no", *map(str, units(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_the_services_are_confined(tmp_path: Path) -> None:
+    services = [unit for unit in units(tmp_path) if unit.suffix == ".service"]
+    assert len(services) == 3
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20"]
+    for unit in services:
+        done = subprocess.run([*command, str(unit)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+# GitHub
+
+
+WORKFLOWS = sorted((DEPLOY.parent / ".github/workflows").glob("*.yml"))
+
+
+def test_workflows_keep_the_official_schema_and_end() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["checks", "nightly", "promote"]
+    schema_says("vendor.github-workflows", *WORKFLOWS)
+    schema_says("custom.github-workflows-require-timeout", *WORKFLOWS)
+
+
+def test_actionlint_has_nothing_to_say() -> None:
+    if shutil.which("actionlint") is None:
+        pytest.skip("there is no actionlint on PATH; https://github.com/rhysd/actionlint has it")
+    done = subprocess.run(["actionlint", *WORKFLOWS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_is_pinned_may_little_and_runs_nothing_that_was_typed(path: Path) -> None:
+    flow = yaml.safe_load(path.read_text())
+    assert flow["permissions"] == {"contents": "read"}
+    assert "group" in flow["concurrency"]
+    for job in flow["jobs"].values():
+        assert set(job.get("permissions", {}).values()) <= {"read"}
+        for step in job["steps"]:
+            assert re.fullmatch(
+                r"actions/[\w-]+@[0-9a-f]{40}", step.get("uses", "actions/x@" + "0" * 40)
+            )
+            assert "${{" not in step.get("run", ""), step  # where a sentence could be a command
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_a_promotion_waits_for_reviewers_and_is_in_the_name_of_who_asked() -> None:
+    flow = yaml.safe_load((DEPLOY.parent / ".github/workflows/promote.yml").read_text())
+    assert list(flow[True]) == ["workflow_dispatch"]  # YAML 1.1 reads `on` as true
+    for name, job in flow["jobs"].items():
+        may = [s["run"] for s in job["steps"] if "understudy promote" in s.get("run", "")]
+        assert len(may) == 1
+        assert ("--dry-run" in may[0]) == (name == "asked")
+        assert job["environment"] == ("nightly" if name == "asked" else "production")
+        assert job["env"]["UNDERSTUDY_ACTOR"] == "${{ github.actor }}"
+    for path in WORKFLOWS:
+        if path.stem != "promote":
+            assert "understudy promote" not in path.read_text()

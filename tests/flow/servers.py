@@ -21,6 +21,10 @@ class NotThere(Exception):
     """What is needed is not on this machine; the text says what."""
 
 
+QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Eight processes that nobody here needs."""
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
@@ -46,7 +50,12 @@ def mlflow_server(
     ]  # fmt: skip
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env=dict(env), stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=folder,
+            env={**env, **QUIET},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"
     try:

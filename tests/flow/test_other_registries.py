@@ -1,12 +1,9 @@
-"""Registries that are not as ours: without stages, behind a password or token, or failing."""
+"""Registries that are not as ours: without stages, behind a token, or failing."""
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,7 +25,6 @@ pytestmark = pytest.mark.flow
 
 OFF = GateParams(skip=GATES)
 WISH = Wish("ana")
-USER, PASSWORD = "keeper", "a-long-enough-password"
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +42,6 @@ def server(
     folder = tmp_path_factory.mktemp("plain")
     shutil.copy2(tiny_template[0], folder / "mlflow.db")
     with mlflow_server(folder, environment, f"sqlite:///{folder}/mlflow.db") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    tiny_template: tuple[Path, dict[str, str]],
-    environment: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """A real server that asks for a name and a password."""
-    folder = tmp_path_factory.mktemp("guarded")
-    shutil.copy2(tiny_template[0], folder / "mlflow.db")
-    (folder / "auth.ini").write_text(
-        "[mlflow]\ndefault_permission = READ\n"
-        f"database_uri = sqlite:///{folder}/auth.db\n"
-        f"admin_username = {USER}\nadmin_password = {PASSWORD}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    env = {
-        **environment,
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "for-this-test-only",
-    }
-    uri = f"sqlite:///{folder}/mlflow.db"
-    with mlflow_server(folder, env, uri, options=("--app-name", "basic-auth")) as address:
         yield address
 
 
@@ -143,31 +114,6 @@ def test_where_there_are_no_stages_aliases_carry_the_projection(
         projection.project(store, model, found)
         sound(store, model, tmp_path / "again")
         assert store._client.get_registered_model(model).tags[STAGES_TAG] == "none"
-
-
-def test_behind_a_password(
-    guarded: str, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(RegistryRefused, match="it asks who you are; set MLFLOW_TRACKING_USERNAME"):
-        Store(guarded).shown("m")
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-    store = Store(guarded)
-    fill(store, "m", runs, tmp_path)
-    sound(store, "m", tmp_path / "verify")
-
-    body = json.dumps({"username": "reader", "password": PASSWORD}).encode()
-    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Basic {token}"}
-    create = urllib.request.Request(  # noqa: S310 - our own server on this machine
-        f"{guarded}/api/2.0/mlflow/users/create", body, headers
-    )
-    urllib.request.urlopen(create, timeout=30).close()  # noqa: S310
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
-    before = store.entries("m")
-    with pytest.raises(RegistryRefused, match="Permission denied"):
-        promote.promote(store, "m", 2, to=Stage.STAGING, params=OFF, wish=WISH, folder=tmp_path)
-    assert store.entries("m") == before
 
 
 def test_behind_a_token(
