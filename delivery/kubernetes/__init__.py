@@ -1,0 +1,1 @@
+"""What the ledger says is live, as manifests of Kubernetes."""
