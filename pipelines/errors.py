@@ -16,12 +16,22 @@ UnderstudyError
 ├── EstimatorRefused
 ├── FitFailed
 ├── StageMissing
-└── IngestFailed
+├── IngestFailed
+├── TuneError
+│   ├── TrialFailed
+│   ├── NoTrialSucceeded
+│   ├── StudyDiffers
+│   ├── ParamsChanged
+│   └── ParamsUneditable
+└── SparkError
+    ├── SparkMissing
+    └── SparkFailed
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from registry.errors import UnderstudyError
 
@@ -156,3 +166,74 @@ class StageMissing(UnderstudyError):
 
 class IngestFailed(UnderstudyError):
     """The data's source cannot give what was asked."""
+
+
+class TuneError(UnderstudyError):
+    """Tuning cannot go on, or its result cannot be used."""
+
+
+class TrialFailed(TuneError):
+    """The estimator did not take these parameters."""
+
+
+class NoTrialSucceeded(TuneError):
+    """Every trial of a study failed."""
+
+    def __init__(self, study: str, count: int, why: str) -> None:
+        noun = "its only trial" if count == 1 else f"all {count} trials"
+        super().__init__(
+            f"study {study}: {noun} failed, the last one because: {why}; "
+            "mend tune.space in params.yaml, and begin another study"
+        )
+
+
+class StudyDiffers(TuneError):
+    """A study of that name asked something else."""
+
+    def __init__(self, study: str, differing: Sequence[str]) -> None:
+        super().__init__(
+            f"study {study} was about other {', '.join(differing)}, and its trials cannot be "
+            "compared with new ones; name another study, or none for a new one"
+        )
+
+
+class ParamsChanged(TuneError):
+    """params.yaml is not what the study began with."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(
+            "params.yaml changed while the study ran, and is left as it is; "
+            f"the best values for train.params are {_shown(values)}"
+        )
+
+
+class ParamsUneditable(TuneError):
+    """params.yaml is written in a way that cannot be changed piece by piece."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(
+            "train.params of params.yaml is not written as simple keys and values, and is left as "
+            f"it is; write there by hand: {_shown(values)}"
+        )
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
+
+
+class SparkError(UnderstudyError):
+    """Spark was asked for and cannot be used."""
+
+
+class SparkMissing(SparkError):
+    """There is no pyspark, or no Java."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"engine spark needs {what}; {remedy}, or leave the engine out")
+
+
+class SparkFailed(SparkError):
+    """A job on Spark ended with an error."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Spark gave up: {why}")

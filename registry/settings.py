@@ -16,7 +16,8 @@ from registry.errors import ParamsInvalid, ParamsMissing, ProjectNotFound
 from registry.sections import GateParams, RegistryParams, Section
 
 SECTIONS = (
-    "ingest", "data", "train", "evaluate", "registry", "gate", "serve", "experiment", "monitor",
+    "ingest", "data", "train", "evaluate", "tune", "registry", "gate", "serve", "experiment",
+    "monitor",
 )  # fmt: skip
 """Every top-level key that params.yaml may have."""
 

@@ -24,6 +24,7 @@ from pipelines.params import (
     TrainParams,
     all_params,
 )
+from pipelines.tune_params import Dimension, TuneParams
 from registry.sections import GateParams, RegistryParams
 from registry.settings import SECTIONS, check_section, gate_params, load_yaml, registry_params
 from serving.sections import ServeParams
@@ -37,6 +38,8 @@ KINDS = {
     "data.contract.COLUMN": ColumnRule,
     "train": TrainParams,
     "evaluate": EvaluateParams,
+    "tune": TuneParams,
+    "tune.space.PARAMETER": Dimension,
     "registry": RegistryParams,
     "gate": GateParams,
     "serve": ServeParams,

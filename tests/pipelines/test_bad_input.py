@@ -260,7 +260,7 @@ def test_prepare_without_validate_names_the_stage_to_run(project: Project) -> No
             {"a": 1},
             "check",
             "params.yaml: unknown section 'extra'; there are ingest, data, train, evaluate, "
-            "registry, gate, serve, experiment, monitor",
+            "tune, registry, gate, serve, experiment, monitor",
         ),
     ],
     ids=["unknown-key", "wrong-value", "wrong-type", "unknown-section"],

@@ -23,7 +23,7 @@ from registry.sections import GateParams, RegistryParams, Section
 from registry.stages import ALIASES, Stage
 
 quick = hypothesis_settings(deadline=None, max_examples=50)
-SECTIONS = "ingest, data, train, evaluate, registry, gate, serve, experiment, monitor"
+SECTIONS = "ingest, data, train, evaluate, tune, registry, gate, serve, experiment, monitor"
 
 NAME = "letters, digits, '_', '-' and '.' make a name, 200 of them at the most"
 
