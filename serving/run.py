@@ -23,10 +23,9 @@ from typing import Any
 import uvicorn
 
 from experiments.rule import Rule
-from registry import settings
-from registry.errors import ParamsInvalid, ProjectNotFound, UnderstudyError
+from registry.errors import UnderstudyError
 from registry.sections import GateParams
-from serving import contract, tokens
+from serving import contract, rules, tokens
 from serving.batch import Limits, Line, Told
 from serving.conduct import Conductor
 from serving.crew import Place
@@ -167,33 +166,9 @@ def _recorder(setting: Setting, log: Log, followers: Mapping[str, Follower]) -> 
         max_bytes=params.records_bytes,
         label_days=params.label_days,
         contracts=contract.Contracts(
-            _rules(params.never_stored), lambda: {n: f.signature for n, f in followers.items()}
+            rules.read(params.never_stored), lambda: {n: f.signature for n, f in followers.items()}
         ),
     )
-
-
-def _rules(never_stored: Sequence[str]) -> dict[str, contract.Rules]:
-    """`data.contract` of params.yaml, for the project's model. Raises ParamsInvalid.
-
-    A column that is never stored is not seen by who counts, and the outcome is no caller's.
-    """
-    try:
-        raw = settings.read_params(settings.find_root())
-    except ProjectNotFound:
-        return {}
-    data, own = raw.get("data") or {}, raw.get("registry") or {}
-    if not isinstance(data, Mapping) or not isinstance(own, Mapping):
-        raise ParamsInvalid(["data and registry must be tables of keys and values"])
-    rules = data.get("contract") or {}
-    if not isinstance(rules, Mapping):
-        raise ParamsInvalid(["data.contract must be a table of columns and their rules"])
-    unseen = {*never_stored, data.get("target")}
-    found = {
-        str(column): settings.check_section(f"data.contract.{column}", contract.Rule, rule or {})
-        for column, rule in rules.items()
-        if column not in unseen
-    }
-    return {str(own.get("model")): found} if found else {}
 
 
 class _Server(uvicorn.Server):

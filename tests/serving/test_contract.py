@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from registry.errors import ParamsInvalid
 from serving import page
-from serving import run as gateway_run
+from serving import rules as contract_rules
 from serving.contract import RULES, Checks, Contracts, Rule, add, checks, kinds, nothing, total
 from serving.metrics import Metrics
 from serving.recorder import LAUNCH
@@ -256,7 +256,7 @@ def test_the_page_tells_how_many_where_anything_is_counted() -> None:
 def rules(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, *never: str) -> Any:
     (folder / "params.yaml").write_text(text)
     monkeypatch.chdir(folder)
-    return gateway_run._rules(never)
+    return contract_rules.read(never)
 
 
 def test_the_contract_is_the_projects_models_without_outcome_and_what_is_never_stored(
