@@ -54,12 +54,12 @@ def project(
     return root
 
 
-def package(project: Path, *arguments: str, code: int = 0) -> Result:
-    """Run the command in the project."""
+def package(project: Path, *arguments: str, code: int = 0, base: str = "") -> Result:
+    """Run the command in the project, with UNDERSTUDY_BASE."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
-        patch.delenv("UNDERSTUDY_BASE", raising=False)
+        patch.setenv("UNDERSTUDY_BASE", base)
         done = CliRunner().invoke(main, ["package", "docker", *arguments], prog_name="understudy")
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -290,7 +290,7 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server.server_port
@@ -425,6 +425,12 @@ def test_no_base_is_guessed(project: Path) -> None:
 def test_a_base_without_a_digest_is_refused(project: Path, base: str) -> None:
     said = package(project, "--version", "1", "--base", base, code=1).stderr
     assert "is not pinned" in said
+
+
+def test_the_base_may_come_from_the_environment(project: Path) -> None:
+    package(project, "--version", "1", "--output", "out/env", base=BASE)
+    found = instructions(project / "out" / "env" / "model" / "Dockerfile")
+    assert found[0] == ("FROM", f"{BASE} AS environment")
 
 
 def test_what_is_there_already_stays(project: Path, output: Path) -> None:
