@@ -76,11 +76,6 @@ def model(base: str, title: str, facts: Mapping[str, str], python: str) -> str:
         first=_PYTHON.format(major=major, minor=minor) if python else "",
         how="--no-compile --only-binary :all:",
     )
-    labels = {
-        **_labels(base, title, facts["version"], facts.get("git_commit", "")),
-        # Not the stage, which moves on.
-        **{f"understudy.{k}": value for k, value in facts.items() if value and k != "stage"},
-    }
     environment = {**_ENVIRONMENT, "UNDERSTUDY_DIGEST": facts["digest"]}
     return f"""# Serves version {facts["version"]} of {_line(title)}: `understudy package docker`.
 {stage} \
@@ -91,8 +86,8 @@ COPY serving {SERVING}
 RUN __pyfunc_model_path__={MODEL} {VENV}/bin/python {SERVING}/healthy.py build
 
 FROM {base}
-LABEL {_pairs(labels)}
-ENV {_pairs(environment)}
+LABEL {pairs(of_version(base, title, facts))}
+ENV {pairs(environment)}
 COPY --from=environment {VENV} {VENV}
 COPY model {MODEL}
 COPY serving {SERVING}
@@ -123,8 +118,8 @@ RUN /opt/tools/bin/pip --python {VENV}/bin/python install --no-cache-dir --no-de
         --no-build-isolation /build/project
 
 FROM {base}
-LABEL {_pairs(_labels(base, "understudy", version, commit))}
-ENV {_pairs(_ENVIRONMENT)}
+LABEL {pairs(_labels(base, "understudy", version, commit))}
+ENV {pairs(_ENVIRONMENT)}
 COPY --from=environment {VENV} {VENV}
 COPY project/params.yaml {PROJECT}/params.yaml
 WORKDIR {PROJECT}
@@ -136,6 +131,15 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \\
 ENTRYPOINT ["{VENV}/bin/understudy"]
 CMD {json.dumps(command)}
 """
+
+
+def of_version(base: str, title: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """Labels of an image that holds a version."""
+    return {
+        **_labels(base, title, facts["version"], facts.get("git_commit", "")),
+        # Not the stage, which moves on.
+        **{f"understudy.{k}": value for k, value in facts.items() if value and k != "stage"},
+    }
 
 
 def _labels(base: str, title: str, version: str, commit: str) -> dict[str, str]:
@@ -150,7 +154,8 @@ def _labels(base: str, title: str, version: str, commit: str) -> dict[str, str]:
     return {f"org.opencontainers.image.{key}": value for key, value in found.items() if value}
 
 
-def _pairs(values: Mapping[str, str]) -> str:
+def pairs(values: Mapping[str, str]) -> str:
+    """As LABEL and ENV of a Dockerfile have them."""
     return " \\\n    ".join(f"{key}={_quoted(value)}" for key, value in values.items())
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from delivery import onnx_export
+from delivery import docker_text, onnx_export
 from delivery.making import Making
 from delivery.onnx_export import Exported
 from registry import digest
@@ -38,6 +36,7 @@ def write(made: Making, done: Exported, base: str) -> None:
 def dockerfile(base: str, made: Making) -> str:
     """Two stages: what installs stays behind. Lambda itself runs it read-only and unprivileged."""
     shipped = " ".join(_SHIPPED)
+    labels = docker_text.of_version(base, made.chosen.model, made.chosen.facts())
     return f"""FROM {base} AS build
 COPY {shipped} {REQUIREMENTS} {SUMS} /build/
 WORKDIR /build
@@ -46,30 +45,10 @@ RUN sha256sum -c {SUMS} \\
         --target /build/packages -r {REQUIREMENTS}
 
 FROM {base}
-LABEL {_labels(base, made.chosen.facts())}
+LABEL {docker_text.pairs(labels)}
 WORKDIR /var/task
 COPY --from=build /build/packages /var/task/
 COPY --chmod=0644 {shipped} /var/task/
 USER 10001:10001
 CMD ["handler.handler"]
 """
-
-
-def _labels(base: str, facts: Mapping[str, str]) -> str:
-    name, _, pinned = base.partition("@")
-    image = "org.opencontainers.image."
-    found = {
-        f"{image}title": facts["model"],
-        f"{image}version": facts["version"],
-        f"{image}revision": facts.get("git_commit", ""),
-        f"{image}base.name": name,
-        f"{image}base.digest": pinned,
-        # Not the stage, which moves on.
-        **{f"understudy.{key}": value for key, value in facts.items() if key != "stage"},
-    }
-    return " \\\n    ".join(f"{key}={_quoted(value)}" for key, value in found.items() if value)
-
-
-def _quoted(text: str) -> str:
-    """As a Dockerfile reads it, which replaces variables in double quotes."""
-    return json.dumps(text, ensure_ascii=False).replace("$", "\\$")

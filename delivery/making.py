@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def making(
     chosen = artifact.choose(store, model, version)
     with tempfile.TemporaryDirectory(prefix="understudy-") as fetched:
         files = artifact.fetch(store, model, chosen.version, chosen.digest, Path(fetched) / "model")
+        above = [folder for folder in output.parents if not folder.exists()]
         new = _beside(output)
         try:
             made = Making(chosen, store, files, new, output)
@@ -70,6 +71,10 @@ def making(
                 raise OutputUnwritable(output, error.strerror or type(error).__name__) from None
         finally:
             shutil.rmtree(new, ignore_errors=True)
+            if not output.exists():
+                for folder in above:  # that were made for it, as far as nobody else uses them
+                    with suppress(OSError):
+                        folder.rmdir()
     try:
         made.run = produced.note(
             store, chosen, kind, facts={**made.facts, "output": str(output)}, metrics=made.metrics
