@@ -40,6 +40,7 @@ NOT_ALL = {
     "token": {"--json"},  # of a gateway, not of a model
     "traffic": set(),  # a group
     "monitor": set(),  # a group
+    "package": set(),  # a group
     "explain": {"--json"},  # an answer knows its model
 }
 
