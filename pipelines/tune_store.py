@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,6 +137,58 @@ def _run(trial: optuna.Trial | FrozenTrial) -> str:
     return str(trial._trial_id)
 
 
+class _CtrlC:
+    """Ctrl-C that stops a fit at once, and waits for the end of what Optuna and MLflow write.
+
+    Optuna writes a trial's end in a `finally` that reads what the `try` has not set where it was
+    interrupted: an UnboundLocalError takes the KeyboardInterrupt's place, and the trial stays open.
+    """
+
+    def __init__(self) -> None:
+        self._fitting = self._pressed = False
+
+    @classmethod
+    @contextmanager
+    def held(cls) -> Iterator[_CtrlC]:
+        """Only where Python would raise KeyboardInterrupt: in the main thread, not if ignored."""
+        self, before = cls(), signal.getsignal(signal.SIGINT)
+        if (
+            before is not signal.default_int_handler
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            yield self
+            return
+        signal.signal(signal.SIGINT, self._press)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+        self.heed()
+
+    def _press(self, *_: object) -> None:
+        self._pressed = True
+        if self._fitting:
+            self.heed()
+
+    def heed(self) -> None:
+        """Raise KeyboardInterrupt if it was pressed."""
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def stops(self, objective: Callable[[optuna.Trial], float]) -> Callable[[optuna.Trial], float]:
+        """The same objective, to be interrupted."""
+
+        def fit(trial: optuna.Trial) -> float:
+            try:
+                self._fitting = True
+                self.heed()
+                return objective(trial)
+            finally:
+                self._fitting = False
+
+        return fit
+
+
 class Study:
     """One study, open."""
 
@@ -172,13 +226,19 @@ class Study:
         )
         if first is not None:
             study.enqueue_trial(dict(first))
-        study.optimize(
-            self._logged(objective, seed),
-            n_trials=count,
-            timeout=seconds,
-            catch=(TrialFailed,),
-            callbacks=[lambda _, trial: told(_trial(trial))],
-        )
+        with _CtrlC.held() as ctrl_c:
+
+            def ended(_: optuna.Study, trial: FrozenTrial) -> None:
+                told(_trial(trial))
+                ctrl_c.heed()
+
+            study.optimize(
+                self._logged(ctrl_c.stops(objective), seed),
+                n_trials=count,
+                timeout=seconds,
+                catch=(TrialFailed,),
+                callbacks=[ended],
+            )
 
     def optimize_on_spark(
         self,

@@ -285,6 +285,7 @@ def test_an_artifact_truncated_after_its_promotion_is_refused_and_the_next_is_fo
             time.sleep(0.5)
             assert gateway.status["ledger"]["production"] == bad
         gateway.until_live(good)
+        until(lambda: good in traffic.versions, 20, gateway)
     assert traffic.wrong == []
     assert set(traffic.versions) == {1, good}
 

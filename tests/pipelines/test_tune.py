@@ -123,9 +123,10 @@ def workshop(make_workshop: Callable[[str], Workshop]) -> Workshop:
 
 @pytest.fixture(autouse=True)
 def _handlers_as_they_were() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def tried(found: tune.Found) -> list[Mapping[str, Any]]:
@@ -418,6 +419,48 @@ def test_a_trial_that_is_interrupted_is_none(
     assert (study.info.status, trial.info.status) == ("KILLED", "FAILED")
     assert trial.data.tags["mlflow.note.content"] == "interrupted"
     assert [t.value is not None for t in workshop.tune(trials=2).trials] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("moment", "failed"),
+    [
+        ("create_new_trial", 1),
+        ("set_trial_state_values", 0),  # the end of the second: the first is begun by it, too
+        ("score", 1),
+    ],
+)
+def test_ctrl_c_waits_for_what_is_being_written_but_not_for_a_fit(
+    moment: str, failed: int, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    calls = []
+
+    def interrupted(owner: type) -> None:
+        real = getattr(owner, moment)
+
+        def act(self: Any, *given: Any, **named: Any) -> Any:
+            calls.append(moment)
+            if len(calls) == 3:
+                signal.raise_signal(signal.SIGINT)
+            return real(self, *given, **named)
+
+        monkeypatch.setattr(owner, moment, act)
+
+    if moment == "score":
+        interrupted(tune.Objective)
+    else:
+        from pipelines import tune_store
+
+        interrupted(tune_store._Storage)
+    found = workshop.tune(trials=7)
+    study, *trials = workshop.runs()
+    assert found.stopped
+    assert study.info.status == "KILLED"
+    assert [t.info.status for t in trials] == ["FINISHED"] * 2 + ["FAILED"] * failed
+    assert len(found.trials) == 2
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(workshop.tune(trials=4).trials) == 4
 
 
 @pytest.mark.parametrize(
