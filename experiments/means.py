@@ -163,7 +163,7 @@ class MeanSequence:
             low, high = high, 2 * high
             if high * self.count > most:
                 return None
-        for _ in range(30):
+        while high - low > max((high - 1) / 50, 0.5 / self.count):
             middle = (low + high) / 2
             low, high = (middle, high) if side.evidence(goal, middle) < needed else (low, middle)
         return math.ceil((high - 1) * self.count)

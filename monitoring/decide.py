@@ -15,7 +15,7 @@ from monitoring.sections import MonitorParams
 Action = Literal["nothing", "alert", "retrain", "rollback"]
 ACTIONS: tuple[Action, ...] = ("nothing", "alert", "retrain", "rollback")
 
-_LATE = ("labels", "performance")
+_LATE = ("labels", "reversed", "performance")
 """Kinds that wait for labels: their newest window is the newest one that has labels."""
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 KINDS = (
-    "drift", "missing", "unseen", "outside", "gone", "jump", "score", "labels", "estimate",
-    "performance", "empty",
+    "drift", "missing", "unseen", "outside", "gone", "jump", "score", "labels", "reversed",
+    "estimate", "performance", "empty",
 )  # fmt: skip
 """Of findings. The first six are about a feature (`column`), the others about the window:
 
@@ -17,6 +17,7 @@ gone                              a feature that no row has
 jump                              differs from the window before by more than the world changes
 score                             the answers differ from those to the reference
 labels                            the outcomes differ from those of the window before
+reversed                          the outcomes are those that the model held least likely
 estimate, performance             the metric, estimated before labels and measured with them
 empty                             no rows
 """
@@ -76,6 +77,8 @@ class Quality:
     """The first is the one that decides."""
     slices: Mapping[str, Mapping[str, Measured]] = field(default_factory=dict)
     """Column, then value: the deciding metric there."""
+    least: Mapping[str, float] = field(default_factory=dict)
+    """Where in the window answers and outcomes go together least (agreement.least)."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring import drift, habit
+from monitoring import agreement, drift, habit
 from monitoring.baseline import ANSWER, Baseline, answer_column
 from monitoring.calibration import Calibration
 from monitoring.estimate import estimate
@@ -169,6 +169,8 @@ def measured(
         known = measure(baseline.record, version, answers, labels, times, by_slice, policy.quality)
         qualities.append(_scaled(known, sample))
         if version == baseline.version:
+            least = agreement.least(baseline.record, answers, labels, policy.quality.minimum)
+            qualities[-1] = replace(qualities[-1], least=least)
             shares = outcome_shares(baseline.record, labels)
     return replace(window, quality=tuple(qualities), labels=shares)
 
@@ -178,10 +180,11 @@ def with_outcomes(
 ) -> Judged:
     """The window with its findings about the metric with labels, and about the labels."""
     former = earlier[-1] if earlier else None
-    others = [f for f in window.findings if f.kind not in ("performance", "labels")]
+    others = [f for f in window.findings if f.kind not in ("performance", "labels", "reversed")]
     found = [
         _performance(window, baseline, policy),
         _labels(window, baseline, former, policy),
+        _reversed(window, baseline),
     ]
     known = habit.usual(earlier, baseline.jumps, window.rows)
     findings = (*others, *(f for f in found if f is not None))
@@ -295,6 +298,38 @@ def _labels(
             f"{known[name]:.4g} {what}"
         ),
     )
+
+
+def _reversed(window: Judged, baseline: Baseline) -> Finding | None:
+    """Whether outcomes are those that the model held least likely: a world seldom turns over."""
+    quality, about = _own(window.quality, baseline.version), baseline.record
+    if quality is None or not quality.least or not baseline.answers:
+        return None
+    held_out = agreement.least(about, baseline.answers, baseline.labels, 2, parts=1)
+    if not held_out or held_out["z"] < agreement.CERTAIN:
+        return None
+    least = quality.least
+    where = f"in part {least['part']:.0f} of {least['parts']:.0f} of the window, "
+    return Finding(
+        "reversed",
+        "",
+        "z",
+        -least["z"],
+        agreement.CERTAIN,
+        found=least["z"] <= -agreement.CERTAIN,
+        broken=True,
+        sentence=(
+            f"{where if least['parts'] > 1 else ''}on {least['rows']:,.0f} labelled rows, answers "
+            f"of v{baseline.version} and outcomes go {_together(least['z'])} (z {least['z']:+.1f}, "
+            f"on the held-out rows {held_out['z']:+.1f})"
+        ),
+    )
+
+
+def _together(z: float) -> str:
+    if z <= -agreement.CERTAIN:
+        return "against each other, as if the labels were reversed"
+    return "together" if z >= agreement.CERTAIN else "neither together nor against each other"
 
 
 def label_distance(

@@ -17,7 +17,8 @@ STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)
 WIDEST, NARROWEST = 2.75, 20.0
 """Rem that a column has at most, and what all of them may have at least, for the dates below."""
 
-_WHOLE = (("score", "the answers"), ("labels", "the outcomes"))
+_WHOLE = (("score", "the answers"), ("labels", "the outcomes"),
+          ("reversed", "their agreement"))  # fmt: skip
 """Kinds about the window that have a row of their own, above those of the features."""
 
 

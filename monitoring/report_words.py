@@ -158,6 +158,8 @@ def _what(window: Judged) -> str:
         parts.append("the answers have moved")
     if "labels" in kinds:
         parts.append("the outcomes have changed abruptly")
+    if "reversed" in kinds:
+        parts.append("outcomes go against the answers")
     if not parts:
         return ""
     sentence = _listed(parts)

@@ -93,7 +93,8 @@ class MonitorParams(Section):
     retrain_minutes: float = Field(default=240.0, gt=0, allow_inf_nan=False, strict=False)
     """After so long a retraining is ended."""
     retrain_share: float = Field(default=0.7, ge=0, le=1, strict=False)
-    """Rows that a data version must have of those that the live version was trained on."""
+    """Rows that a data version must have of those that the live version was trained on, all
+    together and of the time that they are of."""
     data_command: str | None = None
     """Command that brings the newest data version into the working copy, such as `git pull`."""
     canary_weight: float = Field(default=0.1, gt=0, lt=1, strict=False)

@@ -28,7 +28,8 @@ def problems(root: Path, baseline: Baseline, policy: MonitorParams) -> list[str]
 
     The rows that came after those of the live version are cut into blocks, by time; each is
     compared with the reference and with the block before it, and what looks broken is named. A data
-    version that lost rows is refused as a whole. Raises PipelineError (ContractBroken, ...).
+    version that lost rows, all together or of the time that the live version knows, is refused as a
+    whole. Raises PipelineError (ContractBroken, ...).
     """
     known = params.data_params(root)
     rows = table.read(root, known.path)
@@ -39,7 +40,10 @@ def problems(root: Path, baseline: Baseline, policy: MonitorParams) -> list[str]
         ]
     contract = schema.resolve(rows, known)
     typed = conform.validate(rows, contract, known)
-    return list(_broken(_newer(typed, contract.time, baseline), baseline, policy))[:SHOWN]
+    parts = _newer(typed, contract.time, baseline)
+    if lost := _lost(parts[0], contract.time, baseline, policy):
+        return [lost]
+    return list(_broken(parts, baseline, policy))[:SHOWN]
 
 
 def _newer(typed: pd.DataFrame, time: str | None, baseline: Baseline) -> list[pd.DataFrame]:
@@ -50,6 +54,33 @@ def _newer(typed: pd.DataFrame, time: str | None, baseline: Baseline) -> list[pd
     end = pd.Timestamp(baseline.span[1])
     end = end.tz_convert("UTC").tz_localize(None) if end.tzinfo else end
     return [ordered[ordered[time] <= end], ordered[ordered[time] > end]]
+
+
+def _lost(
+    old: pd.DataFrame, time: str | None, baseline: Baseline, policy: MonitorParams
+) -> str | None:
+    """Whether rows are gone of the time that the live version knows, which new ones would hide.
+
+    Data that begin later than its own did, such as those of the last year, are compared with its
+    rows from then on, as if these were evenly spread.
+    """
+    if time is None or baseline.span is None or old.empty:
+        return None
+    first, last = (pd.Timestamp(moment) for moment in baseline.span)
+    if not last > first:
+        return None
+    begins = pd.Timestamp(old[time].iloc[0])
+    if first.tzinfo:
+        begins = begins.tz_localize("UTC")
+    due = baseline.rows * min((last - begins) / (last - first), 1.0)
+    if len(old) >= policy.retrain_share * due:
+        return None
+    return (
+        f"the data version has {len(old):,} rows of the time from {begins:%Y-%m-%d} to "
+        f"{last:%Y-%m-%d}, and v{baseline.version} was trained on "
+        f"{'' if begins <= first else 'about '}{due:,.0f} of it; monitor.retrain_share asks for "
+        f"{policy.retrain_share:.0%} of them"
+    )
 
 
 def _broken(

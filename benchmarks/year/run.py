@@ -115,7 +115,7 @@ _DAY = pd.Timedelta(days=1)
 _TOLD = {
     CELSIUS: ("jump:temp",),
     RENAMED: ("unseen:carrier", "jump:carrier"),
-    FLIPPED: ("labels",),
+    FLIPPED: ("labels", "reversed"),
     HALVED: (),
 }
 """Findings that name a fault; the season's drift names none."""

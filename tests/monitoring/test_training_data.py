@@ -97,6 +97,23 @@ def test_rows_that_were_lost(root: Path) -> None:
     )
 
 
+def test_rows_that_were_lost_are_not_hidden_by_new_ones(root: Path) -> None:
+    halved = with_new(table(14, "2026-01-15", seed=1)).iloc[::2]
+    (found,) = problems(root, halved)
+    assert found == (
+        "the data version has 3,500 rows of the time from 2026-01-01 to 2026-01-14, and v1 was "
+        "trained on 7,000 of it; monitor.retrain_share asks for 70% of them"
+    )
+
+
+def test_data_of_the_last_days_only_are_compared_with_those_days(root: Path) -> None:
+    last = with_new(table(14, "2026-01-15", seed=1)).iloc[3500:]
+    assert problems(root, last) == []
+    (found,) = problems(root, last.iloc[::2])
+    assert "3,500 rows" not in found
+    assert "v1 was trained on about 3,499 of it" in found
+
+
 def test_few_new_rows_are_not_judged(root: Path) -> None:
     assert problems(root, with_new(NEW.head(100).assign(temp=0.0))) == []
 
