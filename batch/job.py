@@ -107,9 +107,11 @@ Told = Callable[[Progress], None]
 """Is told now and then how far a job is."""
 
 
-def id_prefix(digest: str, file: str) -> str:
+def id_prefix(digest: str, file: File) -> str:
     """What the prediction ids of one input file begin with; `-` and the row's number follow.
 
-    They are the same whenever the same version scores the same row of the same file.
+    They are the same whenever the same version scores the same row of the same file, and others for
+    a file of the same name that came in its place.
     """
-    return hashlib.sha256(f"{digest}\n{file}".encode()).hexdigest()[:24]
+    told = f"{digest}\n{file.path}\n{file.size}\n{file.changed}"
+    return hashlib.sha256(told.encode()).hexdigest()[:24]

@@ -38,7 +38,7 @@ class Chunk:
 
     number: int
     """From 0, over all files."""
-    file: str
+    file: File
     table: pa.Table
     """Of CSV, all cells are bytes."""
     rows: Rows
@@ -54,7 +54,7 @@ class Chunk:
         return _unpacked, (self.number, self.file, sink.getvalue(), self.rows, self.malformed)
 
 
-def _unpacked(number: int, file: str, stream: pa.Buffer, *rest: Any) -> Chunk:
+def _unpacked(number: int, file: File, stream: pa.Buffer, *rest: Any) -> Chunk:
     return Chunk(number, file, pa.ipc.open_stream(stream).read_all(), *rest)
 
 
@@ -187,7 +187,7 @@ class Source:
                     while left > 0 and number in done:
                         number, finished, left = number + 1, finished + size, left - size
                     pieces = self._pieces_of_parquet(file.path, columns, size, finished)
-                for chunk in _chunked(pieces, file.path, size, number):
+                for chunk in _chunked(pieces, file, size, number):
                     number = chunk.number + 1
                     if chunk.number not in done:
                         yield chunk
@@ -236,7 +236,7 @@ _Piece = tuple[pa.Table, Rows, list[tuple[int, str]]]
 """Some rows with their numbers, and the malformed ones among them."""
 
 
-def _chunked(pieces: Iterator[_Piece], file: str, size: int, number: int) -> Iterator[Chunk]:
+def _chunked(pieces: Iterator[_Piece], file: File, size: int, number: int) -> Iterator[Chunk]:
     """Pieces of any length as chunks of `size`; a malformed row goes with the rows after it."""
     tables: list[pa.Table] = []
     numbers: list[Rows] = []

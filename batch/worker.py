@@ -208,7 +208,7 @@ def _rejects(chunk: Chunk, why: Mapping[str, checks.Mask]) -> pa.Table:
     empty: list[str | None] = [None] * len(chunk.malformed)
     columns = {name: _texts(own[name]) + empty for name in own.column_names}
     table = {
-        FILE: pa.array([chunk.file] * len(rows), pa.string()),
+        FILE: pa.array([chunk.file.path] * len(rows), pa.string()),
         ROW: pa.array(rows, pa.int64()),
         REASONS: pa.array(reasons, pa.string()),
         **{

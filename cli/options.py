@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from registry.errors import GateRefused
+from registry.errors import ApprovalsMissing, GateRefused
 
 if TYPE_CHECKING:
     from understudy import Outcome
@@ -52,7 +52,7 @@ def reported(path: str | None, ask: Callable[[], Outcome]) -> Outcome:
     """Do what goes through the gates; their report is written to `path`, also of a refusal."""
     try:
         done = ask()
-    except GateRefused as refused:
+    except (GateRefused, ApprovalsMissing) as refused:
         _write(path, refused.page)
         raise
     _write(path, done.page)

@@ -18,8 +18,9 @@ from registry.record import Record
 
 CERTAIN = 6.0
 """Standard deviations beyond which chance makes no pairing: 1e-9 on one side."""
-PARTS = 8
-"""Of a window: whatever lasts for a quarter of it fills one of them."""
+PARTS = (1, 2, 4, 8)
+"""Into how many equal parts a window is cut; what lasts for a quarter of it fills an eighth, and what
+lasts longer shows more clearly in a longer part."""
 
 
 def agreement(record: Record, found: Floats, truth: Names | Floats) -> float:
@@ -50,9 +51,9 @@ def least(
     answers: Sequence[object],
     labels: Sequence[object],
     minimum: int,
-    parts: int = PARTS,
+    parts: Sequence[int] = PARTS,
 ) -> Mapping[str, float]:
-    """Of the parts of a window, by time, the one in which they go together least.
+    """Of a window and its parts, by time, the one in which they go together least.
 
     Sequences as in quality.measure, in the order of the predictions. `z` as in `agreement`, and
     which `part` of how many `parts`, from 1, with so many labelled `rows`; parts have at least
@@ -61,13 +62,12 @@ def least(
     names, usable = outcomes(record, labels)
     found = scores(record, answers)
     both: Bools = usable & readable(found)
-    rows = int(both.sum())
-    if rows < minimum:
-        return {}
-    parts = parts if rows >= parts * minimum else 1
-    split = np.array_split(np.flatnonzero(both), parts)
-    each = [agreement(record, found[part], names[part]) for part in split]
-    worst = int(np.argmin(each))
-    return {
-        "z": each[worst], "part": worst + 1, "parts": parts, "rows": len(split[worst])
-    }  # fmt: skip
+    there = np.flatnonzero(both)
+    each = [
+        {"z": agreement(record, found[part], names[part]), "part": number, "parts": cut,
+         "rows": len(part)}
+        for cut in parts
+        if len(there) >= cut * minimum
+        for number, part in enumerate(np.array_split(there, cut), 1)
+    ]  # fmt: skip
+    return min(each, key=lambda part: part["z"], default={})

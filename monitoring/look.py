@@ -305,7 +305,7 @@ def _reversed(window: Judged, baseline: Baseline) -> Finding | None:
     quality, about = _own(window.quality, baseline.version), baseline.record
     if quality is None or not quality.least or not baseline.answers:
         return None
-    held_out = agreement.least(about, baseline.answers, baseline.labels, 2, parts=1)
+    held_out = agreement.least(about, baseline.answers, baseline.labels, 2, parts=(1,))
     if not held_out or held_out["z"] < agreement.CERTAIN:
         return None
     least = quality.least

@@ -353,6 +353,8 @@ class ApprovalsMissing(IllegalMove):
             f"version {version} of {model} needs {needed} approvals by others than who promotes, "
             f"trained or registered it, and has {have}; `understudy approve {version}` gives one"
         )
+        self.page = ""
+        """What the gates say, where a dry run asked them all the same."""
 
 
 class AutomationRefused(IllegalMove):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from registry import automation, ledger, plan, projection, traffic, turn
 from registry.errors import (
     ActorRefused,
+    ApprovalsMissing,
     GateRefused,
     IllegalMove,
     LostRace,
@@ -344,9 +345,18 @@ def _carry_out(
         except IllegalMove:
             projection.finish(store, model, found, shown)  # it may be just what was asked for
             raise
-        automation.permit(wish.actor, planned, state, rules, overrides)
+        unapproved: ApprovalsMissing | None = None
+        try:
+            automation.permit(wish.actor, planned, state, rules, overrides)
+        except ApprovalsMissing as missing:
+            if not wish.dry_run:
+                raise
+            unapproved = missing  # who is to approve wants to know what the gates say
         asked = asking(planned, found, state, shown) if asking else Asked()
         if wish.dry_run and asked.verdict.passed:
+            if unapproved is not None:
+                unapproved.page = asked.page
+                raise unapproved
             return Outcome(planned, asked.verdict, page=asked.page)
         if not asked.verdict.passed:
             raise GateRefused(

@@ -127,6 +127,11 @@ class Line:
         """How many requests wait."""
         return self._count
 
+    @property
+    def calm(self) -> bool:
+        """Whether a process has nothing to do."""
+        return self.pool is not None and bool(self.pool.free) and not self._count
+
     def full(self, size: int) -> bool:
         """Whether one more of so many bytes is too much."""
         waiting = self._count + self.promised

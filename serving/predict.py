@@ -139,7 +139,7 @@ class Predictor:
         if column and not key:
             key = wire.key(rows, column) if rows else unpack.key(body, content_type, column)
         split = follower.split
-        draw = split.draw(key, start) if split is not None else None
+        draw = split.draw(key, start, calm=follower.line.calm) if split is not None else None
         alone = draw is not None and draw.alone
         left, timeout = gone(receive), self._params.timeout
         loop = asyncio.get_running_loop()

@@ -28,6 +28,9 @@ COPIES = 64
 MEASURE_EVERY = 1.0
 """Seconds between two requests that both versions are asked in calls of their own; under load all
 others are joined, and a joined call says little about a version."""
+MEASURE_BUSY = 10.0
+"""The same for a second version that is not heard while callers wait for the live one's processes:
+all of them wait for the call of one, which is what a shadow must not cost."""
 RESTART = 5.0
 """Seconds within which a process that died may be back without counting more than once."""
 SEEN_BITS = 1 << 24
@@ -148,18 +151,22 @@ class Split:
         self._left = math.inf
         """When the last process of the challenger went; infinite while one is there."""
         self._death_told = False
-        self._measured = -MEASURE_EVERY
+        self._measured = -math.inf
 
     @property
     def shadows(self) -> bool:
         """Whether the second version is asked without being heard."""
         return self.traffic.mode in (SHADOW, GUARD)
 
-    def draw(self, key: str, start: float) -> Draw | None:
-        """Whose a request is; None for one that is no part of the experiment."""
+    def draw(self, key: str, start: float, *, calm: bool = True) -> Draw | None:
+        """Whose a request is; None for one that is no part of the experiment.
+
+        `calm`: a process of the live version has nothing to do.
+        """
         traffic = self.traffic
         weight = traffic.weight
-        if self._copies >= COPIES and start - self._measured < MEASURE_EVERY and self.shadows:
+        every = MEASURE_EVERY if calm or not self.shadows else MEASURE_BUSY
+        if self._copies >= COPIES and start - self._measured < every and self.shadows:
             self.dropped += 1  # before anything is done for it
             return None
         # Where both versions see a request, nothing rests upon who sent it; no key is drawn.
@@ -168,7 +175,7 @@ class Split:
         once = self._thinned.first(key, start)
         if self.shadows:
             found = Draw(False, weight if once else float("nan"), start, copied=True)
-            found.alone = once and self._is_measured(start)
+            found.alone = once and self._is_measured(start, every)
             return found
         if key:
             drawn = is_challengers(traffic.experiment, key, weight)
@@ -176,7 +183,7 @@ class Split:
         else:
             drawn, says = random.random() < weight, weight  # noqa: S311 - nobody gains by guessing
         found = Draw(drawn, says, start)
-        found.alone = drawn and self.champions is not None and self._is_measured(start)
+        found.alone = drawn and self.champions is not None and self._is_measured(start, every)
         if drawn:
             # A death counts once, by the first who has to wait until the process is back.
             away = self.is_away(start)
@@ -192,8 +199,8 @@ class Split:
         self._left = math.inf if self.crew.running else min(self._left, now)
         return 0 <= now - self._left < RESTART
 
-    def _is_measured(self, start: float) -> bool:
-        if start - self._measured < MEASURE_EVERY:
+    def _is_measured(self, start: float, every: float) -> bool:
+        if start - self._measured < every:
             return False
         self._measured = start
         return True

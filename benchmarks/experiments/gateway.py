@@ -5,7 +5,8 @@ abort-slow   32 callers, half of their requests to a canary that begins to take 
              how many requests failed
 abort-hang   the same with a canary that answers no more
 shadow-hang  p99 of the live version at 32 connections (wrk), with a shadow that hangs and without
-             any, in turns on the same gateway
+             any, in turns on the same gateway: callers who ask again as soon as they were
+             answered, so that both processors are taken, and callers at half of that rate
 shadow-die   the same with a shadow whose process dies at each request, and is started again
 
 A model that echoes its rows. The rule of the shadows leaves them no verdict, so that they stay.
@@ -35,6 +36,7 @@ from benchmarks.experiments.run import HERE
 from benchmarks.pipeline.run import machine
 from benchmarks.serving import callers
 from benchmarks.serving.load import Figures, Target, median, ratio, wrk
+from benchmarks.serving.overload import offer
 from benchmarks.serving.soak import read
 from tests.flow.gateways import Gateway, Registry, rows, running, until
 
@@ -143,24 +145,43 @@ def shadow(does: str) -> Callable[[int], dict[str, Any]]:
     """A shadow of all requests that begins to do so."""
 
     def play(runs: int) -> dict[str, Any]:
-        alone: list[Figures] = []
-        beside: list[Figures] = []
+        most: list[tuple[Figures, Figures]] = []
+        half: list[tuple[Figures, Figures]] = []
         with _gateway() as gateway:
             target = Target(gateway.port, json.dumps(rows(1)).encode())
             for _ in range(runs):
-                alone.append(wrk(target, CALLERS, SECONDS))
+                alone = wrk(target, CALLERS, SECONDS)
+                rate = alone["requests/s"] / 2
+                calm = _at(target, rate)
                 version = _challenge(gateway, "shadow", 1.0, **NEVER)
                 gateway.registry.turn(version, does)
-                beside.append(wrk(target, CALLERS, SECONDS))
+                most.append((wrk(target, CALLERS, SECONDS), alone))
+                half.append((_at(target, rate), calm))
                 _stop(gateway)
-        return {
-            "alone": median(alone),
-            "beside a shadow": median(beside),
-            "p99, ratio": round(ratio("p99 ms", beside, alone), 3),
-            "requests/s, ratio": round(ratio("requests/s", beside, alone), 3),
-        }
+        return {"as many as are answered": _beside(most), "half as many": _beside(half)}
 
     return play
+
+
+def _at(target: Target, rate: float) -> Figures:
+    found = offer(target.port, target.body, CALLERS, SECONDS, rate)
+    return {
+        "requests/s": found["answered/s"],
+        "p50 ms": found["answered p50 ms"],
+        "p99 ms": found["answered p99 ms"],
+        "errors": found["errors"],
+    }
+
+
+def _beside(found: list[tuple[Figures, Figures]]) -> dict[str, Any]:
+    """Pairs with a shadow and without."""
+    beside, alone = [one for one, _ in found], [other for _, other in found]
+    return {
+        "alone": median(alone),
+        "beside a shadow": median(beside),
+        "p99, ratio": round(ratio("p99 ms", beside, alone), 3),
+        "requests/s, ratio": round(ratio("requests/s", beside, alone), 3),
+    }
 
 
 SCENARIOS: dict[str, Callable[[int], dict[str, Any]]] = {

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 import statistics
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.serving.load import Figures
-from benchmarks.serving.servers import Gateway, gateway
+from benchmarks.serving.servers import gateway
 from benchmarks.serving.settings import Settings
 from benchmarks.serving.subject import Subject
 
@@ -31,17 +32,18 @@ _ERRORS = re.compile(r"^ERRORS (\d+)$", re.MULTILINE)
 _STATUS = re.compile(r"^STATUS (\d+) (\d+) ([\d.]+) ([\d.]+) ([\d.]+)$", re.MULTILINE)
 
 
-def offer(ours: Gateway, body: bytes, connections: int, seconds: float, rate: float = 0) -> Figures:
+def offer(port: int, body: bytes, connections: int, seconds: float, rate: float = 0) -> Figures:
     """What becomes of requests at a rate; of as many as are answered where it is 0."""
-    said = ours.home / "body.json"
-    said.write_bytes(body)
     length = max(round(seconds), 1) + WARM
-    address = f"http://127.0.0.1:{ours.port}/invocations"
-    out = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "60s", "-s", SCRIPT,
-         address, "--", f"{rate:.0f}", said],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    address = f"http://127.0.0.1:{port}/invocations"
+    with tempfile.NamedTemporaryFile(suffix=".json") as said:
+        said.write(body)
+        said.flush()
+        out = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--timeout", "60s", "-s", SCRIPT,
+             address, "--", f"{rate:.0f}", said.name],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
     told, lost = _SECONDS.search(out), _ERRORS.search(out)
     if told is None or lost is None:
         raise click.ClickException(f"wrk said {out!r}")
@@ -68,12 +70,12 @@ def twice(subject: Subject, settings: Settings) -> dict[str, Any]:
     before: list[float] = []
     after: list[float] = []
     with gateway(subject) as ours:
-        offer(ours, subject.split, 128, 2)
+        offer(ours.port, subject.split, 128, 2)
         for _ in range(settings.runs):
-            closed = [offer(ours, subject.split, count, settings.seconds) for count in CLOSED]
+            closed = [offer(ours.port, subject.split, count, settings.seconds) for count in CLOSED]
             peaks.append(max(figures["answered/s"] for figures in closed))
             before.append(ours.megabytes)
-            loads.append(offer(ours, subject.split, OPEN, settings.seconds, 2 * peaks[-1]))
+            loads.append(offer(ours.port, subject.split, OPEN, settings.seconds, 2 * peaks[-1]))
             after.append(ours.megabytes)
         most = ours.most_megabytes
     said = {key: statistics.median(load[key] for load in loads) for key in loads[0]}

@@ -119,7 +119,12 @@ _TOLD = {
     HALVED: (),
 }
 """Findings that name a fault; the season's drift names none."""
-_REFUSED = {CELSIUS: "temp", RENAMED: "carrier", FLIPPED: "outcomes", HALVED: "rows, and v"}
+_REFUSED = {
+    CELSIUS: "temp",
+    RENAMED: "carrier",
+    FLIPPED: "outcomes",
+    HALVED: "monitor.retrain_share",
+}
 """Words of a refused data version that do."""
 
 

@@ -85,7 +85,8 @@ def test_predictions_are_the_models_own(
     job: Make, score: Any, predict: Any, tmp_path: Path, given_name: str, output: str
 ) -> None:
     given_table = rows(250)
-    done = score(job(given_table, given_name, output, at=AT))
+    made = job(given_table, given_name, output, at=AT)
+    done = score(made)
     assert (done.rows, done.rejected, done.resumed) == (250, 0, 0)
     path = tmp_path / output
     if path.is_dir():
@@ -112,9 +113,24 @@ def test_predictions_are_the_models_own(
             ours.reset_index(drop=True), own.reset_index(drop=True), check_exact=True
         )
     assert set(frame["model_version"]) == {2}
-    prefix = id_prefix("d" * 64, given_name)
+    prefix = id_prefix("d" * 64, made.files[0])
     assert list(frame["prediction_id"]) == [f"{prefix}-{n}" for n in range(1, 251)]
     assert {pd.Timestamp(t).timestamp() for t in set(frame["prediction_time"])} == {AT.timestamp()}
+
+
+def test_ids_are_those_of_the_file_and_not_of_its_name(
+    job: Make, score: Any, predict: Any, tmp_path: Path
+) -> None:
+    def ids(output: str, given_table: pd.DataFrame | None) -> set[str]:
+        score(job(given_table, "today.parquet", output, at=AT))
+        found = pq.read_table(tmp_path / output).to_pandas()
+        assert found["prediction_id"].is_unique
+        return set(found["prediction_id"])
+
+    monday = ids("monday.parquet", rows(50))
+    assert ids("again.parquet", None) == monday
+    assert not ids("tuesday.parquet", rows(50, seed=6)) & monday
+    assert not ids("wednesday.parquet", rows(51)) & monday
 
 
 def test_rejected_rows_are_told_with_their_values_and_reasons(

@@ -25,6 +25,7 @@ from batch.errors import (
     InputUnreadable,
     UrlRefused,
 )
+from batch.job import File
 from batch.source import Chunk, Source
 
 cell = st.sampled_from(["", "1", "a b", 'q"u', "new\nline", "x,y", "é"])
@@ -120,7 +121,7 @@ def test_parquet_is_read_where_nothing_is_done_yet(
     assert [given_.about(f.path).rows for f in given_.files] == counts
     every = chunks(given_, size)
     met = [
-        (c.file, int(n), b)
+        (c.file.path, int(n), b)
         for c in every
         for n, b in zip(c.rows, c.table["b"].to_pylist(), strict=True)
     ]
@@ -141,7 +142,7 @@ def test_files_are_found_below_a_folder_in_order_without_hidden_ones(tmp_path: P
         (tmp_path / name).write_text("a,b\n1,2\n")
     found = Source(str(tmp_path))
     assert [f.path for f in found.files] == ["A.CSV", "a/z.csv", "b.csv"]
-    assert [c.file for c in chunks(found, 10)] == ["A.CSV", "a/z.csv", "b.csv"]
+    assert [c.file.path for c in chunks(found, 10)] == ["A.CSV", "a/z.csv", "b.csv"]
 
 
 def test_urls(tmp_path: Path) -> None:
@@ -164,12 +165,16 @@ def test_compressed_csv(tmp_path: Path) -> None:
 
 def test_a_chunk_travels_without_what_it_was_cut_from() -> None:
     whole = pa.table({"a": np.arange(100_000), "b": ["text"] * 100_000})
-    chunk = Chunk(3, "x.csv", whole.slice(50_000, 10), np.arange(10), ((4, "why"),))
+    chunk = Chunk(3, File("x.csv", 9, "now"), whole.slice(50_000, 10), np.arange(10), ((4, "why"),))
     sent = pickle.dumps(chunk)
     assert len(sent) < 5_000
     found = pickle.loads(sent)  # noqa: S301 - our own
     assert found.table.equals(chunk.table)
-    assert (found.number, found.file, found.malformed) == (3, "x.csv", ((4, "why"),))
+    assert (found.number, found.file, found.malformed) == (
+        3,
+        File("x.csv", 9, "now"),
+        ((4, "why"),),
+    )
     assert list(found.rows) == list(range(10))
 
 

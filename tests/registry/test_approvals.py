@@ -13,6 +13,7 @@ from registry.errors import (
     AlreadyInStage,
     ApprovalRefused,
     ApprovalsMissing,
+    GateRefused,
     AutomationRefused,
     IllegalMove,
     OverrideRefused,
@@ -182,6 +183,23 @@ def test_a_promotion_waits_for_its_approvals(three: Any, tmp_path: Path) -> None
     evidence = projection.read(three, "m").winners[-1].entry.evidence
     assert done.number is not None
     assert evidence["approvals"] == ["zoe", "kim"]
+
+
+def test_a_dry_run_asks_the_gates_before_anybody_has_approved(three: Any, tmp_path: Path) -> None:
+    rest = ("lineage", "serves", "latency")
+    two, dry = replace_params(approvals=2, skip=rest), Wish("ben", dry_run=True)
+    before = three.entries("m")
+    with pytest.raises(ApprovalsMissing, match="needs 2 approvals") as missing:
+        to_production(three, 2, tmp_path, params=two, wish=dry)
+    assert missing.value.page.startswith("<!doctype html>")
+    high = replace_params(approvals=2, skip=rest, floor=0.99)
+    with pytest.raises(GateRefused, match=r"gate floor: roc_auc 0\.\d+ is below the limit"):
+        to_production(three, 2, tmp_path, params=high, wish=dry)
+    # Without --dry-run nobody waits for gates to hear that approvals are missing.
+    with pytest.raises(ApprovalsMissing) as missing:
+        to_production(three, 2, tmp_path, params=high)
+    assert missing.value.page == ""
+    assert three.entries("m") == before
 
 
 def replace_params(**changes: Any) -> GateParams:

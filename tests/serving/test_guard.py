@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from experiments.arms import is_challengers
 from registry.traffic import GUARD, Traffic
 from serving import unpack, wire
-from serving.batch import Limits, Line, Refused, Reply, Request, Told
+from serving.batch import Limits, Line, Pool, Refused, Reply, Request, Told
 from serving.guard import GRACE, Guard
 from serving.record_units import LabelledUnit
 from serving.records import Log
@@ -183,6 +183,28 @@ def test_no_more_copies_are_on_their_way_than_may() -> None:
         found.line.dismiss(line())
         await asyncio.sleep(0)
         assert found.line.waiting == 0
+
+    run(act)
+
+
+def test_calls_of_their_own_are_rare_while_callers_wait() -> None:
+    found = split(traffic("shadow", 1.0))
+    busy = [found.draw("", n / 20, calm=False) for n in range(400)]  # in 20 seconds
+    assert [n for n, draw in enumerate(busy) if draw and draw.alone] == [0, 200]
+    calm = [found.draw("", 20 + n / 20) for n in range(400)]
+    assert sum(draw is not None and draw.alone for draw in calm) == 20
+
+
+def test_a_line_is_calm_while_a_process_has_nothing_to_do() -> None:
+    async def act() -> None:
+        found = line()
+        assert not found.calm
+        found.pool = Pool(1)
+        assert not found.calm
+        found.pool.free.append(None)  # type: ignore[arg-type]
+        assert found.calm
+        found.put(request())
+        assert not found.calm
 
     run(act)
 
