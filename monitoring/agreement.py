@@ -19,7 +19,7 @@ from registry.record import Record
 CERTAIN = 6.0
 """Standard deviations beyond which chance makes no pairing: 1e-9 on one side."""
 PARTS = (1, 2, 4, 8)
-"""Into how many equal parts a window is cut; what lasts for a quarter of it fills an eighth, and what
+"""Into how many equal parts a window is cut; what lasts for a quarter of it fills an eighth, what
 lasts longer shows more clearly in a longer part."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,14 +65,27 @@ def chances(model: object, world: World, month: int) -> dict[str, float]:
     return dict(zip(own["flight_id"], found[:, late].tolist(), strict=True))
 
 
-def scores(root: Path, world: World, months: list[int]) -> dict[str, dict[int, Score]]:
-    """Of both, by month. The monthly one learns what it is given, faults and all."""
-    alone = trained(root, world.files(FIRST - 1, ()))
+def scores(
+    root: Path, world: World, months: list[int], known: dict[str, object]
+) -> dict[str, dict[int, Score]]:
+    """Of both, by month. The monthly one learns what it is given, faults and all.
+
+    `known` are models that were trained before, by what they were trained on, and becomes more.
+    """
+
+    def model(month: int) -> object:
+        files = world.files(month, ())
+        key = hashlib.sha256("".join(files.values()).encode()).hexdigest()
+        if key not in known:
+            known[key] = trained(root, files)
+        return known[key]
+
+    alone = model(FIRST - 1)
     found: dict[str, dict[int, Score]] = {"june": {}, "monthly": {}}
     for month in months:
         found["june"][month] = score(world, month, chances(alone, world, month))
         # Data that was halved comes whole with the next delivery, like every other fault's file:
         # nobody looks here, so nothing is mended before.
-        newest = alone if month == FIRST else trained(root, world.files(month - 1, ()))
+        newest = model(month - 1)
         found["monthly"][month] = score(world, month, chances(newest, world, month))
     return found

@@ -194,6 +194,8 @@ class Run:
             return
         through = {f for f in self.world.faults if f.month <= month and f not in self.mended}
         self.data_faults = through
+        if any(self.project.folder.parent.glob("*.over")):  # the other year needs no processor
+            os.environ["OMP_NUM_THREADS"] = "2"
         self.project.deliver(self.world.files(month, self.mended))
         self._note("data", f"data through 2013-{month:02}", about=tuple(f.name for f in through))
         self._look(monitor, gateway)
@@ -322,13 +324,16 @@ def lived(folder: Path, name: str, share: float, months: list[int], start: float
     project = Project(folder / name, {})
     shutil.rmtree(project.folder, ignore_errors=True)
     shutil.copytree(folder / "base", project.folder, symlinks=True)
-    return Run(project, world, name, say).live(months)
+    year = Run(project, world, name, say).live(months)
+    (folder / f"{name}.over").touch()
+    return year
 
 
-def compared(folder: Path, name: str, share: float, months: list[int]) -> Scores:
-    """What the two others would have scored in the same year; runs in a process of its own."""
+def compared(root: Path, names: list[str], share: float, months: list[int]) -> list[Scores]:
+    """What the two others would have scored in these years; runs in a process of its own."""
     quiet()
-    return rivals.scores(folder / "base", World(YEARS[name], share), months)
+    known: dict[str, object] = {}
+    return [rivals.scores(root, World(YEARS[name], share), months, known) for name in names]
 
 
 def as_dict(year: Year) -> dict[str, Any]:
@@ -353,18 +358,20 @@ def main(folder: Path, months: int, share: float, only: str | None, keep: bool) 
     say = _saying(start)
     _windows(share)
     base = Project(folder / "base", SECTIONS)
-    begin(base, root, World((), share), say)
+    for path in folder.glob("*.over"):  # of a run before
+        path.unlink()
     wanted = list(range(FIRST, FIRST + months))
     names = [only] if only else list(YEARS)
     # Side by side, for each waits much; with a thread each, for two trainings with several threads
     # on the same cores wait for one another far longer than they compute.
     os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(len(names) + 1, mp_context=get_context("spawn")) as pool:
+        beside = pool.submit(compared, root, names, share, wanted)
+        begin(base, root, World((), share), say)
         going = [pool.submit(lived, folder, n, share, wanted, start) for n in names]
-        beside = [pool.submit(compared, folder, n, share, wanted) for n in names]
         years = [each.result() for each in going]
-        for year, others in zip(years, beside, strict=True):
-            year.scores |= others.result()
+        for year, others in zip(years, beside.result(), strict=True):
+            year.scores |= others
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     results = {
         "commit": commit.stdout.strip(),
