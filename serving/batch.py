@@ -115,6 +115,8 @@ class Line:
         self._count = 0
         self._bytes = 0
         self._looked = 0.0
+        self._joined = 0
+        """Requests of the last call."""
         self.promised = 0
         """Requests that were told there is room, and whose turn to be read has not come."""
         self._pumping = False
@@ -129,8 +131,13 @@ class Line:
 
     @property
     def calm(self) -> bool:
-        """Whether a process has nothing to do."""
-        return self.pool is not None and bool(self.pool.free) and not self._count
+        """Whether a process has nothing to do, and the last call was of one request only.
+
+        Callers whose requests are joined are answered and ask again together: between two calls
+        there is a moment in which nobody waits.
+        """
+        idle = self.pool is not None and bool(self.pool.free) and not self._count
+        return idle and self._joined <= 1
 
     def full(self, size: int) -> bool:
         """Whether one more of so many bytes is too much."""
@@ -251,6 +258,7 @@ class Line:
                 self._taken(request)
             if queue:
                 self._waiting[kind] = queue  # last in turn, so that no kind keeps others waiting
+        self._joined = len(taken)
         return taken
 
     # Asking

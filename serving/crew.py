@@ -16,8 +16,9 @@ from serving.served import Artifact, Frozen, NotStarted, Served
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-UNHEARD_PAUSE = 4.0
-"""Seconds at the least before a process of a version that nobody hears is started again."""
+UNHEARD_PAUSE, UNHEARD_LONGEST = 30.0, 300.0
+"""Seconds before a process of a version that nobody hears is started again, twice as many each
+time: starting takes a processor for seconds, which callers of the live version feel."""
 LOGS = 100
 """Files with what the processes of a version said; the oldest is written anew."""
 UNTIL_FREE = 2.0
@@ -113,8 +114,8 @@ class Crew:
         served.kill()
         await served.stop(0)
         pause = FIRST_PAUSE
-        if self.place.nice:  # nobody waits for its answers; starting takes a processor for seconds
-            self._rest = min(max(2 * self._rest, UNHEARD_PAUSE), LONGEST_PAUSE)
+        if self.place.nice:
+            self._rest = min(max(2 * self._rest, UNHEARD_PAUSE), UNHEARD_LONGEST)
             await asyncio.sleep(self._rest)
         while not self._stopped:
             self._restarted()

@@ -161,7 +161,7 @@ class Split:
     def draw(self, key: str, start: float, *, calm: bool = True) -> Draw | None:
         """Whose a request is; None for one that is no part of the experiment.
 
-        `calm`: a process of the live version has nothing to do.
+        `calm`: a process of the live version has nothing to do, and nobody waits for the next one.
         """
         traffic = self.traffic
         weight = traffic.weight

@@ -17,6 +17,7 @@ results.json beside this file; scenarios that were not chosen keep what they had
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -25,7 +26,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,20 +148,19 @@ def shadow(does: str) -> Callable[[int], dict[str, Any]]:
     """A shadow of all requests that begins to do so."""
 
     def play(runs: int) -> dict[str, Any]:
-        most: list[tuple[Figures, Figures]] = []
-        half: list[tuple[Figures, Figures]] = []
+        most, half = Turns(), Turns()
         with _gateway() as gateway:
             target = Target(gateway.port, json.dumps(rows(1)).encode())
-            for _ in range(runs):
-                alone = wrk(target, CALLERS, SECONDS)
-                rate = alone["requests/s"] / 2
-                calm = _at(target, rate)
-                version = _challenge(gateway, "shadow", 1.0, **NEVER)
-                gateway.registry.turn(version, does)
-                most.append((wrk(target, CALLERS, SECONDS), alone))
-                half.append((_at(target, rate), calm))
-                _stop(gateway)
-        return {"as many as are answered": _beside(most), "half as many": _beside(half)}
+            rate = wrk(target, CALLERS, SECONDS)["requests/s"] / 2
+            for turn in range(2 * runs + 1):
+                if with_shadow := turn % 2 == 1:
+                    version = _challenge(gateway, "shadow", 1.0, **NEVER)
+                    gateway.registry.turn(version, does)
+                most.found.append(wrk(target, CALLERS, SECONDS))
+                half.found.append(_at(target, rate))
+                if with_shadow:
+                    _stop(gateway)
+        return {"as many as are answered": most.compared(), "half as many": half.compared()}
 
     return play
 
@@ -173,15 +175,26 @@ def _at(target: Target, rate: float) -> Figures:
     }
 
 
-def _beside(found: list[tuple[Figures, Figures]]) -> dict[str, Any]:
-    """Pairs with a shadow and without."""
-    beside, alone = [one for one, _ in found], [other for _, other in found]
-    return {
-        "alone": median(alone),
-        "beside a shadow": median(beside),
-        "p99, ratio": round(ratio("p99 ms", beside, alone), 3),
-        "requests/s, ratio": round(ratio("requests/s", beside, alone), 3),
-    }
+@dataclass
+class Turns:
+    """Without a shadow, with one, without, with one, ...; the first and the last without."""
+
+    found: list[Figures] = field(default_factory=list)
+
+    def compared(self) -> dict[str, Any]:
+        """Each turn with a shadow against the mean of those around it, for the pace drifts."""
+        alone, beside = self.found[::2], self.found[1::2]
+        around = [
+            {key: math.sqrt(one[key] * other[key]) for key in one} for one, other in pairwise(alone)
+        ]
+        between = [b["p99 ms"] / a["p99 ms"] for a, b in pairwise(alone)]
+        return {
+            "alone": median(alone),
+            "beside a shadow": median(beside),
+            "p99, ratio": round(ratio("p99 ms", beside, around), 3),
+            "requests/s, ratio": round(ratio("requests/s", beside, around), 3),
+            "p99, from one turn without to the next": [round(each, 2) for each in between],
+        }
 
 
 SCENARIOS: dict[str, Callable[[int], dict[str, Any]]] = {
