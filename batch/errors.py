@@ -15,6 +15,7 @@ UnderstudyError
     │   └── UrlRefused
     ├── SignatureRefused
     ├── ColumnsRefused
+    ├── NoTextFor
     ├── TimeRefused
     ├── OutputTaken
     ├── OutputInsideInput
@@ -34,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry.errors import UnderstudyError
+from registry.settings import without_password
 
 SHOWN = 5
 """Names that a sentence lists."""
@@ -41,6 +43,9 @@ SHOWN = 5
 
 class BatchError(UnderstudyError):
     """No output was made."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(without_password(sentence))
 
 
 class InputRefused(BatchError):
@@ -149,6 +154,16 @@ class ColumnsRefused(BatchError):
         )
 
 
+class NoTextFor(BatchError):
+    """A column of lists or structures, and an output of text."""
+
+    def __init__(self, path: str, column: str, found: str) -> None:
+        super().__init__(
+            f"{path}: column {column} is {found}, which CSV cannot hold; write Parquet (--format, "
+            "or an output that ends in .parquet), or leave it out with --columns"
+        )
+
+
 class TimeRefused(BatchError):
     """No moment."""
 
@@ -177,8 +192,8 @@ class OutputUnwritable(BatchError):
 
     def __init__(self, output: str, why: str) -> None:
         super().__init__(
-            f"{output} cannot be written: {why}; what was done is kept, and the same command "
-            "goes on with it"
+            f"{output} cannot be written: {why}; once it can, the same command goes on with what "
+            "was done until then"
         )
 
 

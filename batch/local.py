@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+import pyarrow as pa
+
 from batch import checks
 from batch.errors import (
     AnswerUnusable,
@@ -19,6 +21,7 @@ from batch.errors import (
     JobInterrupted,
     ModelFails,
     ModelUnusable,
+    NoTextFor,
     OutputUnwritable,
     SignatureRefused,
 )
@@ -125,6 +128,10 @@ def passed_on(job: Job, takes: Signature, about: Mapping[str, About]) -> tuple[s
     for file, known in about.items():
         if differ := sorted({n for n, _ in matters(known).items() ^ wanted.items()}):
             raise InputColumnsDiffer(file, differ[0], first)
+    for file, known in about.items() if job.output_format == "csv" else ():
+        for name, kind in known.columns.items():
+            if name in passed and pa.types.is_nested(kind):
+                raise NoTextFor(file, name, str(kind))
     if twice := sorted({*passed} & {*answer_names(takes.outputs), *ADDED}):
         raise ColumnsRefused(twice)
     return passed

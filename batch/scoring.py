@@ -17,6 +17,7 @@ from batch.state import require_free
 from registry import artifact, digest, produced
 from registry.artifact import Chosen
 from registry.errors import RegistryRefused, RegistryUnreachable
+from registry.settings import without_password
 from registry.store import Store
 from serving.contract import Rules
 
@@ -118,10 +119,10 @@ def _require_outside(wish: Wish) -> None:
 def _note(store: Store, chosen: Chosen, job: Job, done: Done) -> str:
     """Raises RegistryUnreachable, RegistryRefused."""
     facts = {
-        "input": job.input,
+        "input": without_password(job.input),
         "input_files": [asdict(file) for file in job.files[:1000]],
-        "output": job.output,
-        "rejects": job.rejects if done.rejected else None,
+        "output": without_password(job.output),
+        "rejects": without_password(job.rejects) if done.rejected else None,
         "prediction_time": done.at.isoformat(),
         "schema": dict(done.schema),
         "parts_digest": digest.of_manifest(done.parts) if done.parts else None,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +31,7 @@ from batch.job import File, Format
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 BLOCK = 1 << 22
 """Bytes of a CSV file that are parsed at once; no row may be longer."""
+QUOTE = b'"'
 BUFFER = 1 << 20
 """Bytes of a column of a Parquet file that are read at once."""
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -89,6 +94,30 @@ def opened(url: str) -> tuple[pa.fs.FileSystem, str]:
     return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(system)), path
 
 
+class _Counted:
+    """A stream whose quotes are counted as they pass: an odd number may mean one never closed."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+        self.quotes = 0
+        self.ended = self.closed = False
+
+    def read(self, count: int = -1) -> bytes:
+        """Some bytes, all that are left where `count` is negative."""
+        found: bytes = self._stream.read(count if count >= 0 else None)
+        self.quotes += found.count(QUOTE)
+        self.ended = not found
+        return found
+
+    def readable(self) -> bool:
+        """As files of Python say."""
+        return True
+
+    def close(self) -> None:
+        """The stream belongs to whoever opened it."""
+        self.closed = True
+
+
 class Source:
     """The files of one input."""
 
@@ -115,7 +144,13 @@ class Source:
         ]
         if not found:
             raise InputEmpty(self.url, "files")
-        return tuple(sorted(found, key=lambda f: f.path)), True
+        found.sort(key=lambda f: f.path)
+        if "://" not in self.url:  # a link to a folder above would bring each file again and again
+            real: dict[str, File] = {}
+            for file in sorted(found, key=lambda f: (f.path.count("/"), f.path)):
+                real.setdefault(os.path.realpath(self._path_below(file.path)), file)
+            found = sorted(real.values(), key=lambda f: f.path)
+        return tuple(found), True
 
     def _format(self) -> Format:
         formats: dict[Format, str] = {}
@@ -129,7 +164,10 @@ class Source:
         return next(iter(formats))
 
     def _path(self, file: str) -> str:
-        return f"{self._base.rstrip('/')}/{file}" if self.is_folder else self._base
+        return self._path_below(file) if self.is_folder else self._base
+
+    def _path_below(self, file: str) -> str:
+        return f"{self._base.rstrip('/')}/{file}"
 
     def about(self, file: str) -> About:
         """Columns of a file, and its rows where that is known. Raises InputUnreadable."""
@@ -153,8 +191,9 @@ class Source:
             return "skip"
 
         with self._system.open_input_stream(self._path(file)) as stream:
+            counted = _Counted(stream)
             yield pa.csv.open_csv(
-                stream,
+                counted,
                 # Rows are numbered for us only by one thread.
                 read_options=pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),
                 parse_options=pa.csv.ParseOptions(
@@ -168,6 +207,24 @@ class Source:
                     strings_can_be_null=False,
                 ),
             )
+            if counted.ended and counted.quotes % 2:
+                self._require_closed(file)
+
+    def _require_closed(self, file: str) -> None:
+        """Raises InputUnreadable where a quote takes all to the end of the file into one cell."""
+        csv.field_size_limit(sys.maxsize)
+        last = 0
+        with self._system.open_input_stream(self._path(file)) as stream:
+            lines = io.TextIOWrapper(cast(BinaryIO, stream), "latin-1", newline="")
+            rows = csv.reader(lines, strict=True)
+            try:
+                for _ in rows:
+                    last = rows.line_num
+            except csv.Error as error:
+                if "unexpected end" not in str(error):
+                    return  # quotes where Python's reader allows none; Arrow took them as they are
+                why = f"a quote is opened in the row of line {last + 1} and never closed"
+                raise InputUnreadable(file, why) from None
 
     def chunks(
         self, columns: Sequence[str], size: int, done: Collection[int] = ()

@@ -22,10 +22,19 @@ import pyarrow as pa
 import pyarrow.fs
 
 from batch import assemble
-from batch.errors import AnswerUnusable, JobDiffers, JobRunning, OutputTaken, OutputUnwritable
+from batch.errors import (
+    AnswerUnusable,
+    BatchError,
+    JobDiffers,
+    JobInterrupted,
+    JobRunning,
+    OutputTaken,
+    OutputUnwritable,
+)
 from batch.job import Job
 from batch.source import opened
 from batch.worker import Part
+from registry.settings import without_password
 
 
 def folder_of(job: Job) -> Path:
@@ -61,6 +70,8 @@ class Work:
     rows: int = 0
     """Rows predicted so far."""
     rejected: int = 0
+    placed: bool = False
+    """Whether an interrupted run had put the output in its place."""
 
     @property
     def new(self) -> Path:
@@ -122,6 +133,9 @@ class Work:
 
         Raises OutputUnwritable, UrlRefused.
         """
+        if self.placed:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
         done = [self.receipts[n] for n in sorted(self.receipts)]
         with writing(self.job):
             (self.folder / "publishing").touch()
@@ -137,6 +151,7 @@ class Work:
                     (assemble.csv if self.job.output_format == "csv" else assemble.parquet)(
                         parts, made
                     )
+                (self.folder / "placing").touch()
                 self._place(made, self.job.output)
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -159,8 +174,11 @@ def work(job: Job) -> Iterator[Work]:
     Raises OutputTaken, OutputUnwritable, JobRunning, JobDiffers, UrlRefused.
     """
     folder = folder_of(job)
+    placed = not job.restart and _is_placed(job, folder)
     if not (folder / "publishing").exists() or job.restart:
         require_free(job)
+    elif not placed and "://" not in job.output and os.path.lexists(job.output):
+        raise OutputTaken(job.output)  # somebody else's, from after the interruption
     with writing(job):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("ab")
@@ -183,12 +201,24 @@ def work(job: Job) -> Iterator[Work]:
             log = (folder / "done.jsonl").open("ab")
         with log:
             log.truncate(length)
-            found = Work(job, folder, at, {}, log)
+            found = Work(job, folder, at, {}, log, placed=placed)
             for part in receipts.values():
-                if found.is_there(part):
+                if placed or found.is_there(part):
                     found.count(part)
             found.before = found.rows + found.rejected
-            yield found
+            try:
+                yield found
+            except BatchError as error:
+                if not found.receipts and not isinstance(error, JobInterrupted):
+                    shutil.rmtree(folder, ignore_errors=True)  # nothing to go on with
+                raise
+
+
+def _is_placed(job: Job, folder: Path) -> bool:
+    """Whether the output of an interrupted run is there whole, and only its folder was left."""
+    made = folder / ("whole" if job.one_file else "parts")
+    began = (folder / "placing").exists() and "://" not in job.output
+    return began and not made.exists() and os.path.lexists(job.output)
 
 
 def require_free(job: Job) -> None:
@@ -207,7 +237,7 @@ def _receipts(path: Path) -> tuple[dict[int, Part], int]:
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
         try:
             part = Part(**json.loads(line))
-        except ValueError:
+        except (ValueError, TypeError):  # torn, or of another version of this software
             break
         if not line.endswith(b"\n"):
             break
@@ -224,8 +254,11 @@ def _same(job: Job, folder: Path) -> datetime:
         text = json.dumps({"job": now, "at": at.isoformat()}, indent=1)
         _write(path, text)
         return at
-    known = json.loads(path.read_text())
-    before, at = known["job"], datetime.fromisoformat(known["at"])
+    try:
+        known = json.loads(path.read_text())
+        before, at = dict(known["job"]), datetime.fromisoformat(known["at"])
+    except (ValueError, TypeError, KeyError):
+        raise JobDiffers(job.output, ["what it has left cannot be read"]) from None
     differences = [
         _difference(key, before.get(key), now[key]) for key in now if before.get(key) != now[key]
     ]
@@ -243,7 +276,7 @@ def _identity(job: Job) -> dict[str, Any]:
         "version": job.version,
         "model": job.name,
         "digest": job.digest,
-        "input": str(Path(job.input).absolute()) if local else job.input,
+        "input": str(Path(job.input).absolute()) if local else without_password(job.input),
         "files": {f.path: [f.size, f.changed] for f in job.files},
         "columns": None if job.columns is None else list(job.columns),
         "chunk rows": job.chunk_rows,

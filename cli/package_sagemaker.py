@@ -64,7 +64,6 @@ def command(
         done = sagemaker.deploy(found, place, endpoint, config, wait=wait) if deploy else ""
     what = f"{found.chosen.model} v{found.chosen.version}"
     state = f"{done} with it{'' if wait else ', not waited for'}" if done else "not touched"
+    then = "" if done else "the same command with --deploy and another --output"
     sentence = f"{what} for SageMaker in {found.output}; endpoint {endpoint} {state}"
-    delivered.show(
-        found, sentence, as_json=as_json, then="" if done else "the same command with --deploy"
-    )
+    delivered.show(found, sentence, as_json=as_json, then=then)

@@ -30,9 +30,16 @@ class VersionOrNone(click.IntRange):
         return None if value == "" else super().convert(value, param, ctx)
 
 
+def _path(_context: click.Context, _argument: click.Parameter, value: str) -> str:
+    """An empty variable of a shell is no folder."""
+    if not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
+
+
 @click.command(cls=Command, epilog="Example: understudy score data/july predictions/july")
-@click.argument("given", metavar="INPUT")
-@click.argument("output", metavar="OUTPUT")
+@click.argument("given", metavar="INPUT", callback=_path)
+@click.argument("output", metavar="OUTPUT", callback=_path)
 @options.model
 @click.option("--version", type=VersionOrNone(min=1), help="Default: the version in Production.")
 @click.option(
@@ -82,11 +89,15 @@ def command(
     from registry.store import connect
     from serving import rules
 
+    if engine == "spark":
+        for name, chosen in (("--processes", processes != 1), ("--restart", restart)):
+            if chosen:
+                raise click.UsageError(f"{name} is of the local engine; Spark has its own")
     wish = Wish(
         given, output, model or settings.registry_params().model, version,
         format=kind,  # type: ignore[arg-type] # click has looked at these two
         engine=engine,  # type: ignore[arg-type]
-        columns=None if columns is None else tuple(c for c in columns.split(",") if c),
+        columns=_columns(columns),
         at=_moment(at), chunk_rows=chunk_rows, processes=processes, restart=restart,
     )  # fmt: skip
     with connect() as (store, _):
@@ -94,6 +105,16 @@ def command(
     _show(found, as_json=as_json)
     if found.done.rejected:
         sys.exit(REJECTED)
+
+
+def _columns(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas. Raises UsageError where one comes twice."""
+    if text is None:
+        return None
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise click.UsageError(f"--columns names {', '.join(twice)} twice")
+    return found
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -112,16 +133,19 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _show(found: Scored, *, as_json: bool) -> None:
+    from registry.settings import without_password
+
     job, done = found.job, found.done
+    output, rejects = without_password(job.output), without_password(job.rejects)
     if as_json:
         options.show_json(
             {
                 **found.chosen.facts(),
-                "input": job.input,
-                "output": job.output,
+                "input": without_password(job.input),
+                "output": output,
                 "rows": done.rows,
                 "rejected": done.rejected,
-                "rejects": job.rejects if done.rejected else None,
+                "rejects": rejects if done.rejected else None,
                 "resumed": done.resumed,
                 "seconds": round(done.seconds, 3),
                 "prediction_time": done.at.isoformat(),
@@ -132,10 +156,10 @@ def _show(found: Scored, *, as_json: bool) -> None:
     else:
         click.echo(
             f"{done.rows:,} rows predicted by {found.chosen.model} v{found.chosen.version} "
-            f"in {done.seconds:,.1f} s: {job.output}"
+            f"in {done.seconds:,.1f} s: {output}"
         )
         if done.rejected:
-            click.echo(f"{done.rejected:,} rows rejected: {job.rejects}")
+            click.echo(f"{done.rejected:,} rows rejected: {rejects}")
     if found.unnoted:
         click.echo(f"not noted in MLflow: {found.unnoted}", err=True)
 

@@ -68,7 +68,7 @@ def making(
                 yield made
                 _finish(made, kind)
             except OSError as error:
-                raise OutputUnwritable(output, error.strerror or type(error).__name__) from None
+                raise OutputUnwritable(output, _why(error)) from None
         finally:
             shutil.rmtree(new, ignore_errors=True)
             if not output.exists():
@@ -89,8 +89,16 @@ def _beside(output: Path) -> Path:
         found = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
         found.chmod(0o755)
     except OSError as error:
-        raise OutputUnwritable(output, error.strerror or type(error).__name__) from None
+        raise OutputUnwritable(output, _why(error)) from None
     return found
+
+
+def _why(error: OSError) -> str:
+    """Copying a tree gathers what went wrong with each file, as text; the first one says enough."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, _, said = error.args[0][0]
+        return str(said).rpartition("] ")[2].partition(":")[0]
+    return error.strerror or type(error).__name__
 
 
 def _finish(made: Making, kind: str) -> None:

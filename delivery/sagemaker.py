@@ -20,6 +20,8 @@ from delivery.making import Making
 
 MODEL, CONFIG = "model", "sagemaker.json"
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
+_ECR = re.compile(r"\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/\S+")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ def require(place: Place, model: str) -> str:
         raise SageMakerRefused(
             repr(name), "a name has at most 63 letters, digits and single hyphens; see --endpoint"
         )
+    for option, given, pattern, such in (
+        ("--role", place.role, _ROLE, "arn:aws:iam::123456789012:role/serving"),
+        ("--image", place.image, _ECR, "123456789012.dkr.ecr.eu-west-1.amazonaws.com/m:v1"),
+    ):
+        if not pattern.fullmatch(given):
+            raise SageMakerRefused(repr(name), f"{option} {given!r} is not of the form {such}")
     return name
 
 

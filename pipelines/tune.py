@@ -338,13 +338,14 @@ def main(
     if as_json:
         click.echo(json.dumps({**found.table(), "difference": difference}, indent=2))
     else:
-        click.echo("\n".join(_told(found, difference)))
+        click.echo("\n".join(_told(found, difference, trials)))
     if found.stopped:
         raise click.exceptions.Exit(1)
 
 
-def _told(found: Found, difference: str | None) -> Sequence[str]:
+def _told(found: Found, difference: str | None, trials: int | None) -> Sequence[str]:
     again = f"python -m pipelines.tune --study {found.study}"
+    again += f" --trials {trials}" if trials is not None else ""
     lines = []
     if found.stopped:
         lines = [f"stopped after {len(found.trials)} trials; `{again}` goes on"]

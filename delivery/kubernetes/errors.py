@@ -84,6 +84,16 @@ class ImageRefused(KubernetesRefused):
         super().__init__(f"{option} {image!r} {why}; {allowed}")
 
 
+class SecretInAddress(KubernetesRefused):
+    """A password or token on its way into git."""
+
+    def __init__(self, option: str) -> None:
+        super().__init__(
+            f"{option} carries a name or a password, and manifests are kept in git; name the "
+            "address without it, and give pods the credentials as a Secret (docs/kubernetes.md)"
+        )
+
+
 class ImageDigestRefused(KubernetesRefused):
     """A digest that is none, or of no version."""
 

@@ -15,7 +15,9 @@ from delivery.kubernetes.errors import (
     ImageMissing,
     ImageRefused,
     NamespaceRefused,
+    SecretInAddress,
 )
+from registry.settings import without_password
 
 Form = Literal["gateway", "kserve", "understudy"]
 
@@ -64,6 +66,8 @@ class Wishes:
         for hostname in self.hostnames:
             if not names.is_subdomain(hostname.removeprefix("*.")):
                 raise HostnameRefused(hostname)
+        if without_password(self.retrain) != self.retrain:
+            raise SecretInAddress("--retrain")
         self._check_images()
 
     def _check_images(self) -> None:

@@ -37,6 +37,7 @@ from batch.errors import (
     JobInterrupted,
     JobRunning,
     ModelFails,
+    NoTextFor,
     OutputTaken,
     OutputUnwritable,
     SignatureRefused,
@@ -326,6 +327,77 @@ def test_what_exists_is_left_as_it_is(job: Make, score: Any, tmp_path: Path, tak
     assert not (tmp_path / ".out.score").exists()
 
 
+@pytest.mark.parametrize("output", ["out", "out.csv", "out.parquet"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_while_the_output_is_put_in_its_place(
+    job: Make, score: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, moment: str
+) -> None:
+    class Killed(BaseException):
+        """Nothing of ours runs any more."""
+
+    given_table = rows(250).astype({"a": object})
+    given_table.loc[3, "a"] = "x"
+    undisturbed = job(given_table, "in.csv", f"one/{output}", at=AT)
+    score(undisturbed)
+    made = replace(undisturbed, output=str(tmp_path / "two" / output))
+    place = state.Work._place
+
+    def die(self: state.Work, what: Path, where: str) -> None:
+        if where != made.output:
+            return place(self, what, where)
+        if moment == "after":
+            place(self, what, where)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state.Work, "_place", die)
+        with pytest.raises(Killed):
+            score(made)
+    if moment == "before":  # what somebody puts there meanwhile is left alone
+        Path(made.output).write_text("mine")
+        with pytest.raises(OutputTaken):
+            score(made)
+        assert Path(made.output).read_text() == "mine"
+        Path(made.output).unlink()
+    done = score(made)
+    assert (done.rows, done.rejected, done.resumed) == (249, 1, 250)
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+@pytest.mark.parametrize("name", ["done.jsonl", "job.json"])
+def test_what_an_interrupted_job_left_cannot_be_read(
+    job: Make, score: Any, tmp_path: Path, name: str
+) -> None:
+    made = job(rows(650), "in.csv", at=AT)
+    with pytest.raises(JobInterrupted):
+        score(made, Stop(2))
+    (state.folder_of(made) / name).write_text('{"later": 1}\n')
+    if name == "job.json":
+        with pytest.raises(JobDiffers, match="what it has left cannot be read"):
+            score(made)
+        made = replace(made, restart=True)
+    assert score(made).resumed == 0
+
+
+def test_a_refused_job_leaves_nothing_behind(job: Make, score: Any, tmp_path: Path) -> None:
+    lists = rows(50).assign(tags=[[n] for n in range(50)])
+    with pytest.raises(NoTextFor) as refused:
+        score(job(lists, "in.parquet", "out.csv"))
+    assert str(refused.value) == (
+        "in.parquet: column tags is list<element: int64>, which CSV cannot hold; write Parquet "
+        "(--format, or an output that ends in .parquet), or leave it out with --columns"
+    )
+    assert score(job(None, "in.parquet", "out.parquet")).rows == 50
+    assert score(job(None, "in.parquet", "out.csv", columns=("a",))).rows == 50
+
+    def fails(_: Any) -> Any:
+        raise ValueError("no")
+
+    with pytest.raises(ModelFails):
+        score(job(rows(150), "b.csv", "never.csv"), ask=fails)
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
 def test_a_disk_that_fills_up(job: Make, score: Any, tmp_path: Path) -> None:
     undisturbed = job(rows(3000), "in.csv", "one/out.csv", at=AT)
     score(undisturbed)
@@ -338,7 +410,7 @@ def test_a_disk_that_fills_up(job: Make, score: Any, tmp_path: Path) -> None:
                 score(made)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert "cannot be written: File too large; what was done is kept" in str(caught.value)
+        assert "cannot be written: File too large; once it can, the" in str(caught.value)
         assert not Path(made.output).exists()
     assert score(made).resumed == 3000
     assert tree(tmp_path / "two") == tree(tmp_path / "one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import pickle
 from pathlib import Path
@@ -80,6 +81,43 @@ def test_csv_is_what_pythons_own_reader_reads(
             other = again[chunk.number]
             assert other.table.equals(chunk.table)
             assert (list(other.rows), other.malformed) == (list(chunk.rows), chunk.malformed)
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [('5,"x', 6), ('"5,x', 6), ('5,"x""', 6), ('"5\n6",x\n7,"x', 8), ('5" pipe,y\n6,"x', 7)],
+)
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz"])
+def test_a_quote_that_is_never_closed_swallows_no_rows(
+    tmp_path: Path, name: str, row: str, line: int
+) -> None:
+    before = "a,b\n" + "".join(f"{n},x\n" for n in range(4))
+    text = before + row + "\n" + "".join(f"{n},y\n" for n in range(20))
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    if row.count('"') % 2 == 0:
+        assert chunks(Source(str(tmp_path / name)), 100)  # as well as can be told
+        return
+    with pytest.raises(InputUnreadable) as refused:
+        chunks(Source(str(tmp_path / name)), 100)
+    assert str(refused.value) == (
+        f"{name} cannot be read: a quote is opened in the row of line {line} and never closed"
+    )
+
+
+@pytest.mark.parametrize("row", ['5,"x""y"', '"5\n6","x, y"', '5" pipe,x', '5,a "b" c', '"",""'])
+def test_quotes_that_are_closed_or_no_quotes(tmp_path: Path, row: str) -> None:
+    (tmp_path / "in.csv").write_text("a,b\n1,x\n" + row + "\n2,y\n")
+    (found,) = chunks(Source(str(tmp_path / "in.csv")), 100)
+    assert len(found.rows) == 3
+
+
+def test_a_link_to_a_folder_above_brings_no_row_twice(tmp_path: Path) -> None:
+    (tmp_path / "in" / "below").mkdir(parents=True)
+    (tmp_path / "in" / "a.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "in" / "below" / "b.csv").write_text("a,b\n2,x\n")
+    (tmp_path / "in" / "below" / "loop").symlink_to(tmp_path / "in")
+    assert [f.path for f in Source(str(tmp_path / "in")).files] == ["a.csv", "below/b.csv"]
 
 
 def test_blocks_of_a_csv_file_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

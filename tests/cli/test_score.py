@@ -45,6 +45,28 @@ def write(path: Path, rows: int) -> None:
     table(rows, 9)[["a", "b"]].to_csv(path, index=False)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("", "out"), "Invalid value for 'INPUT': it is empty"),
+        (("in.csv", " "), "Invalid value for 'OUTPUT': it is empty"),
+        (("in.csv", "out", "--columns", "a, b,a"), "--columns names a twice"),
+        (("in.csv", "out", "--engine", "spark", "--restart"), "--restart is of the local engine"),
+        (("in.csv", "out", "--engine", "spark", "--processes", "2"), "--processes is of the local"),
+    ],
+)
+def test_what_cannot_be_meant_ends_with_two(arguments: tuple[str, ...], says: str) -> None:
+    found = CliRunner().invoke(main, ["score", *arguments])
+    assert found.exit_code == 2
+    assert says in found.output
+
+
+def test_a_password_of_an_address_is_told_to_nobody(scoring: Shell) -> None:
+    said = scoring("score", "http://ana:s3cret@127.0.0.1:9/in.csv", "out", code=1)
+    assert "s3cret" not in said.stdout + said.stderr
+    assert "http://127.0.0.1:9/in.csv" in said.stderr
+
+
 def test_what_is_in_production_scores_and_mlflow_knows(scoring: Shell) -> None:
     (scoring.root / "params.yaml").write_text(
         f"registry: {{model: m}}\ngate: {{{OFF}}}\ndata: {{contract: {{a: {{min: -1}}}}}}\n"

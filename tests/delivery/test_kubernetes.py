@@ -37,6 +37,7 @@ from delivery.kubernetes.errors import (
     ImageMissing,
     ImageRefused,
     NamespaceRefused,
+    SecretInAddress,
     WeightWithoutChallenger,
 )
 from delivery.kubernetes.live import Live, live
@@ -676,6 +677,12 @@ def test_images_that_nobody_named() -> None:
             Wishes(**named)
     with pytest.raises(ImageRefused, match="--project-image 'A' is no image's name"):
         wishes(project_image="A")
+
+
+def test_a_password_does_not_go_into_git() -> None:
+    with pytest.raises(SecretInAddress, match="--retrain carries a name or a password") as refused:
+        wishes("understudy", retrain="https://ana:tok3n@git.example.org/p.git")
+    assert "tok3n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("digest", ["", "sha256:12", "md5:" + "a" * 32, "SHA256:" + "a" * 64])

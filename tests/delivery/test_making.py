@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def test_a_disk_that_is_full(store: Store, tmp_path: Path) -> None:
         Path("/dev/full").write_text("x")
     assert str(caught.value) == said
     assert not output.parent.exists()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+
+    def full(*_: str) -> None:
+        Path("/dev/full").write_text("x")
+
+    with pytest.raises(OutputUnwritable) as caught, making(store, "m", 1, "onnx", output):
+        shutil.copytree(tmp_path / "tree", tmp_path / "copy", copy_function=full)
+    assert str(caught.value) == said
     with (
         pytest.raises(OutputUnwritable, match="/dev/null/x cannot be written"),
         making(store, "m", 1, "onnx", Path("/dev/null/x")),

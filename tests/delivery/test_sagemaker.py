@@ -102,6 +102,9 @@ def test_what_is_refused(mixed: Mixed, aws: None, monkeypatch: pytest.MonkeyPatc
     assert "NoSuchBucket" in said
     said = mixed.refused("sagemaker", *OPTIONS, "--endpoint", "no_name")
     assert said.startswith("the endpoint 'no_name' was not deployed: a name has at most 63 letters")
+    for option in ("--role", "--image"):
+        said = mixed.refused("sagemaker", *OPTIONS, option, "nope")
+        assert f"{option} 'nope' is not of the form " in said
     assert "version 9" in mixed.refused("sagemaker", *OPTIONS, "--version", "9")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "pip install 'understudy[s3]'" in mixed.refused("sagemaker", *OPTIONS)

@@ -540,7 +540,7 @@ def test_without_apply_params_yaml_stays_and_the_next_command_is_named(workshop:
     assert (workshop.root / "params.yaml").read_bytes() == before
     assert "... trial 1, 2 of 2: roc_auc" in done.stderr
     study = workshop.runs()[0].info.run_name
-    assert done.stdout.endswith(f"next: python -m pipelines.tune --study {study} --apply\n")
+    assert done.stdout.endswith(f"--study {study} --trials 2 --apply\n")
 
 
 @pytest.mark.parametrize(
@@ -740,7 +740,7 @@ def test_mlflow_run_tunes_is_interrupted_goes_on_and_applies(
         rest = running.stdout.read()  # until all that write to it have ended
         assert running.wait(60) != 0
     assert "stopped after " in rest
-    assert "`python -m pipelines.tune --study n` goes on" in rest
+    assert "`python -m pipelines.tune --study n --trials 1000` goes on" in rest
     done = int(rest.partition("stopped after ")[2].split()[0])
 
     project.run(*command, "-P", f"trials={done + 2}", "-P", "apply=true")
