@@ -17,7 +17,6 @@ from delivery.kubernetes.errors import (
     NamespaceRefused,
     SecretInAddress,
 )
-from registry.settings import without_password
 
 Form = Literal["gateway", "kserve", "understudy"]
 
@@ -66,7 +65,7 @@ class Wishes:
         for hostname in self.hostnames:
             if not names.is_subdomain(hostname.removeprefix("*.")):
                 raise HostnameRefused(hostname)
-        if without_password(self.retrain) != self.retrain:
+        if re.search(r"//[^/@\s]*@", self.retrain):
             raise SecretInAddress("--retrain")
         self._check_images()
 
