@@ -85,7 +85,7 @@ def test_csv_is_what_pythons_own_reader_reads(
 
 @pytest.mark.parametrize(
     ("row", "line"),
-    [('5,"x', 6), ('"5,x', 6), ('5,"x""', 6), ('"5\n6",x\n7,"x', 8), ('5" pipe,y\n6,"x', 7)],
+    [('5,"x', 6), ('"5,x', 6), ('5,"x""', 6), ('"5\n6",x\n7,"x', 8)],
 )
 @pytest.mark.parametrize("name", ["in.csv", "in.csv.gz"])
 def test_a_quote_that_is_never_closed_swallows_no_rows(
@@ -95,9 +95,6 @@ def test_a_quote_that_is_never_closed_swallows_no_rows(
     text = before + row + "\n" + "".join(f"{n},y\n" for n in range(20))
     data = text.encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    if row.count('"') % 2 == 0:
-        assert chunks(Source(str(tmp_path / name)), 100)  # as well as can be told
-        return
     with pytest.raises(InputUnreadable) as refused:
         chunks(Source(str(tmp_path / name)), 100)
     assert str(refused.value) == (
