@@ -34,8 +34,10 @@ def output(usual: str) -> Callable[[options.AnyFunction], options.AnyFunction]:
 @contextmanager
 def made(model: str | None, version: int | None, kind: str, output: Path) -> Iterator[Making]:
     """`delivery.making` for the project around the current folder. Raises UnderstudyError."""
-    from delivery.making import making
+    from delivery.making import making, require_free
     from registry import settings
+
+    require_free(output.absolute())  # before anything takes seconds
     from registry.store import connect
 
     name = model or settings.registry_params().model

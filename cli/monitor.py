@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import options
-from registry.console import Command
+from registry.console import Command, Ended
 
 if TYPE_CHECKING:
     from monitoring.check import Look, Monitor
@@ -78,12 +78,12 @@ def watch(
         _answer(gauges, metrics_host, metrics_port)
     monitor = _monitor(model, quiet=False, gauges=gauges)
     pause = every or monitor.policy.every
-    click.echo(f"looking at {monitor.model} every {pause:g} s; Ctrl-C ends it")
     try:
+        click.echo(f"looking at {monitor.model} every {pause:g} s; Ctrl-C ends it")
         while True:
             _look(monitor)
             time.sleep(pause)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Ended):
         click.echo("ended")
 
 

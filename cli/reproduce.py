@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -47,8 +46,6 @@ def command(
     pipeline run against a temporary store. The working copy is not touched. The exit code is 1
     where the version came out different.
     """
-    # A job that is stopped (`kill`, a time limit) takes the worktree with it, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     done = understudy.reproduce(
         version,
         tolerance=tolerance,

@@ -55,8 +55,7 @@ def making(
     `registry.artifact` raises. A block that raises leaves nothing behind.
     """
     output = output.absolute()
-    if output.exists() or output.is_symlink():
-        raise OutputTaken(output)
+    require_free(output)
     chosen = artifact.choose(store, model, version)
     with tempfile.TemporaryDirectory(prefix="understudy-") as fetched:
         files = artifact.fetch(store, model, chosen.version, chosen.digest, Path(fetched) / "model")
@@ -81,6 +80,14 @@ def making(
         )
     except (RegistryUnreachable, RegistryRefused) as error:
         made.unnoted = str(error)  # what was made is there, and says itself what it is
+    except (KeyboardInterrupt, SystemExit):  # the second one comes of SIGTERM
+        made.unnoted = "interrupted"
+
+
+def require_free(output: Path) -> None:
+    """Raises OutputTaken."""
+    if output.exists() or output.is_symlink():
+        raise OutputTaken(output)
 
 
 def _beside(output: Path) -> Path:
@@ -105,6 +112,5 @@ def _finish(made: Making, kind: str) -> None:
     listed = {"kind": kind, **made.chosen.facts(), **made.facts}
     listed["files"] = digest.manifest(made.folder)
     (made.folder / MANIFEST).write_text(json.dumps(listed, indent=2) + "\n")
-    if made.output.exists() or made.output.is_symlink():  # somebody was quicker
-        raise OutputTaken(made.output)
+    require_free(made.output)  # somebody may have been quicker
     made.folder.rename(made.output)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,7 +18,36 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; click shows the sentence and exits with 1."""
-        try:
-            return super().invoke(ctx)
-        except UnderstudyError as error:
-            raise click.ClickException(str(error)) from None
+        with _ended_by_sigterm():
+            try:
+                return super().invoke(ctx)
+            except UnderstudyError as error:
+                raise click.ClickException(str(error)) from None
+            except Ended:
+                click.echo("Error: ended by SIGTERM before it was done", err=True)
+                raise
+
+
+class Ended(SystemExit):
+    """SIGTERM came."""
+
+
+def _end(*_: object) -> None:
+    raise Ended(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM (`kill`, a time limit) ends the block as Ctrl-C does: what is half-done goes with it.
+
+    By default it ends the process where it stands, with its temporary folders and its children.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -345,28 +346,14 @@ def _carry_out(
         except IllegalMove:
             projection.finish(store, model, found, shown)  # it may be just what was asked for
             raise
-        unapproved: ApprovalsMissing | None = None
-        try:
-            automation.permit(wish.actor, planned, state, rules, overrides)
-        except ApprovalsMissing as missing:
-            if not wish.dry_run:
-                raise
-            unapproved = missing  # who is to approve wants to know what the gates say
+        unapproved = _unapproved(wish, planned, state, rules, overrides)
         asked = asking(planned, found, state, shown) if asking else Asked()
-        if wish.dry_run and asked.verdict.passed:
-            if unapproved is not None:
-                unapproved.page = asked.page
-                raise unapproved
+        _require_passed(model, planned, asked)
+        if unapproved is not None:
+            unapproved.page = asked.page
+            raise unapproved
+        if wish.dry_run:
             return Outcome(planned, asked.verdict, page=asked.page)
-        if not asked.verdict.passed:
-            raise GateRefused(
-                model,
-                planned.version,
-                asked.verdict.failures,
-                asked.report.get("path", ""),
-                asked.page,
-                traffic=planned.kind == traffic.BEGIN,
-            )
         with turn.of(store.uri, model):
             newer = projection.read(store, model, found)
             if newer.head != found.head:
@@ -377,27 +364,61 @@ def _carry_out(
                 automation.permit(wish.actor, planned, state, rules, overrides)
             facts = _facts(found, planned, asked, rules, state, wish)
             facts.update(evidence(state) if evidence else {})
-            try:
+            with _half_done(model, planned, RegistryUnreachable):
                 number = _append(store, shown, found, planned, wish, facts)
                 found = projection.read(store, model, found)
-            except RegistryUnreachable as error:
-                raise Unfinished(model, planned.sentence, str(error)) from None
-            except KeyboardInterrupt:
-                raise Unfinished(model, planned.sentence, "interrupted") from None
         if number is not None and found.won(number):
             if found.winners[-1].number == number:  # otherwise the later winner shows its own
-                try:
+                with _half_done(model, planned, RegistryUnreachable, RegistryRefused, entry=number):
                     projection.project(store, model, found, unless_overtaken=True)
-                except (RegistryUnreachable, RegistryRefused) as error:
-                    raise Unfinished(model, planned.sentence, str(error), number) from None
-                except KeyboardInterrupt:
-                    raise Unfinished(model, planned.sentence, "interrupted", number) from None
             kept = asked.report.get("path", "")
             return Outcome(planned, asked.verdict, number, asked.page, kept)
         if time.monotonic() > end:
             raise LostRace(model, planned.sentence, _now_live(state_of(found)))
         time.sleep(random.uniform(0, 0.05))  # noqa: S311 - so that losers do not stay in step
         shown = store.shown(model)
+
+
+def _unapproved(
+    wish: Wish, planned: Plan, state: State, rules: GateParams, overrides: Collection[str]
+) -> ApprovalsMissing | None:
+    """Raises AutomationRefused and ApprovalsMissing, which a dry run gets to raise later.
+
+    Who is to approve wants to know what the gates say.
+    """
+    try:
+        automation.permit(wish.actor, planned, state, rules, overrides)
+    except ApprovalsMissing as missing:
+        if wish.dry_run:
+            return missing
+        raise
+    return None
+
+
+def _require_passed(model: str, planned: Plan, asked: Asked) -> None:
+    """Raises GateRefused."""
+    if not asked.verdict.passed:
+        raise GateRefused(
+            model,
+            planned.version,
+            asked.verdict.failures,
+            asked.report.get("path", ""),
+            asked.page,
+            traffic=planned.kind == traffic.BEGIN,
+        )
+
+
+@contextmanager
+def _half_done(
+    model: str, planned: Plan, *errors: type[Exception], entry: int | None = None
+) -> Iterator[None]:
+    """Turns these errors, Ctrl-C and SIGTERM into Unfinished; `entry` is in the ledger already."""
+    try:
+        yield
+    except errors as error:
+        raise Unfinished(model, planned.sentence, str(error), entry) from None
+    except (KeyboardInterrupt, SystemExit):  # the second one comes of SIGTERM
+        raise Unfinished(model, planned.sentence, "interrupted", entry) from None
 
 
 def _planned(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -161,7 +163,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(shell: Shell, two_live: Path, answering: Any) -> Iterator[Watched]:
+def watched(
+    shell: Shell, two_live: Path, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Watched]:
+    monkeypatch.setitem(sys.modules, "evidently", None)  # as if not installed: it takes seconds
     shutil.copy2(two_live, shell.tiny.uri.removeprefix("sqlite:///"))
     engine = record_tables.engine(f"sqlite:///{shell.root}/.understudy/predictions.db")
     record_tables.create(engine)
@@ -261,6 +266,25 @@ def test_what_drifts_is_told_of_once_it_stays(watched: Watched) -> None:
     assert "this was told of in one of the last windows" in found["decision"]["held"]
     (act,) = watched.shell.json("monitor", "status")["acts"]
     assert (act["action"], act["state"]) == ("alert", "done")
+
+
+def test_where_evidently_is_installed_its_report_lies_beside_ours(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "evidently")
+    if importlib.util.find_spec("evidently") is None:
+        pytest.skip("Evidently is not installed (understudy[evidently])")
+    watched.ask()
+    watched.ask(change=lambda rows: rows.assign(a=rows["a"] * 100))
+    watched.end()
+    assert watched.check(3)["decision"]["action"] == "alert"
+    client = mlflow.MlflowClient(watched.shell.tiny.uri)
+    pages = {
+        name: {kept.path for kept in client.list_artifacts(run.info.run_id)}
+        for name, run in watched.runs().items()
+    }
+    assert "evidently.html" in pages["window 2"]
+    assert "evidently.html" not in pages["window 1"]  # in which there was nothing to look at
 
 
 def test_what_looks_broken_is_told_of_at_once(watched: Watched) -> None:
@@ -729,6 +753,20 @@ def test_a_watch_looks_again_answers_prometheus_and_ends_by_ctrl_c(watched: Watc
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out.splitlines()[-1]) == (0, "ended")
     assert "ALERT m: " in err
+
+
+def test_a_watch_that_a_service_manager_stops_ends_well(watched: Watched) -> None:
+    with subprocess.Popen(
+        ["understudy", "monitor", "watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("looking at m every ")
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "ended\n", "")
 
 
 def test_a_port_that_is_taken(watched: Watched) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from registry import artifact, digest, produced, register
 from registry.errors import ArtifactAltered, RegistryUnreachable
 from registry.promote import Wish
 from registry.store import Store
-from tests.conftest import Tiny
+from tests.conftest import REPOSITORY, Tiny
 
 
 @pytest.fixture
@@ -87,6 +91,46 @@ def test_nothing_is_left_of_what_failed(
     assert not output.parent.exists()
 
 
+KILLED = """
+import sys, time
+from pathlib import Path
+import click
+from delivery.making import making
+from registry.console import Command
+from registry.store import Store
+
+@click.command(cls=Command)
+def packages():
+    with making(Store(sys.argv[1]), "m", 1, "onnx", Path(sys.argv[2])) as made:
+        (made.folder / "half").write_text("of it")
+        print("half", flush=True)
+        time.sleep(60)
+
+packages(args=[])
+"""
+
+
+def test_nothing_is_left_by_a_command_that_is_told_to_end(store: Store, tmp_path: Path) -> None:
+    output, here = tmp_path / "out" / "x", tmp_path / "tmp"
+    here.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, store.uri, str(output)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(here)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "half\n"
+        assert left(output.parent) != []
+        process.terminate()
+        assert process.stderr.read() == "Error: ended by SIGTERM before it was done\n"
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not output.parent.exists()
+    assert left(here) == []
+
+
 def test_a_disk_that_is_full(store: Store, tmp_path: Path) -> None:
     output = tmp_path / "out" / "x"
     said = f"{output} cannot be written: No space left on device; nothing of it is left"
@@ -124,6 +168,20 @@ def test_files_that_were_altered_are_not_delivered(
     with pytest.raises(ArtifactAltered), making(store, "m", 1, "onnx", tmp_path / "out"):
         raise AssertionError("never reached")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("told", [KeyboardInterrupt, SystemExit])
+def test_interrupted_before_it_is_noted_it_stays_and_says_so(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: type[BaseException]
+) -> None:
+    def interrupted(*_: object, **__: object) -> str:
+        raise told
+
+    with making(store, "m", 1, "onnx", tmp_path / "out") as made:
+        (made.folder / "model.onnx").touch()
+        monkeypatch.setattr(store, "publish", interrupted)
+    assert (tmp_path / "out" / "model.onnx").exists()
+    assert (made.run, made.unnoted) == ("", "interrupted")
 
 
 def test_a_registry_that_went_away_does_not_take_what_was_made(

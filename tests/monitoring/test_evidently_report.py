@@ -65,8 +65,10 @@ def test_a_column_of_numbers_may_be_named() -> None:
     assert was.dtypes.astype(str).to_dict() == {"code": "float64", "size": "object"}
 
 
-@pytest.mark.skipif(HERE, reason="Evidently is installed")
-def test_without_evidently_the_reason_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_evidently_the_reason_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "evidently", None)
     with caplog.at_level(logging.WARNING):
         assert evidently_report.attach(*frames()) is None
     assert "understudy[evidently]" in caplog.text
