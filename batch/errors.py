@@ -95,7 +95,11 @@ class InputColumnsMissing(InputRefused):
     """A file lacks columns that every row needs."""
 
     def __init__(self, path: str, missing: Sequence[str], there: Sequence[str], whose: str) -> None:
-        super().__init__(f"{path} lacks {_listed(missing)}, which {whose}; it has {_listed(there)}")
+        alone = there[0] if len(there) == 1 else ""
+        hint = "; fields are separated by commas" if any(c in alone for c in ";\t|") else ""
+        super().__init__(
+            f"{path} lacks {_listed(missing)}, which {whose}; it has {_listed(there)}{hint}"
+        )
 
 
 class InputColumnsDiffer(InputRefused):
@@ -215,7 +219,7 @@ class JobRunning(BatchError):
 
 
 class JobInterrupted(BatchError):
-    """Ctrl-C."""
+    """Ctrl-C, SIGTERM."""
 
     def __init__(self, rows: int) -> None:
         super().__init__(

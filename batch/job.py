@@ -101,6 +101,8 @@ class Progress:
     total: int | None
     """None where it is not known beforehand."""
     resumed: int = 0
+    share: float | None = None
+    """Of the input's bytes that were read, where rows are not known but bytes are."""
 
 
 Told = Callable[[Progress], None]

@@ -62,15 +62,17 @@ def score(job: Job, told: Told, start: Start = Pool) -> Done:
             _predict(
                 place,
                 chunks,
-                lambda rows: told(Progress(rows, total, place.before)),
+                lambda rows: told(Progress(rows, total, place.before, source.share())),
                 lambda: start(plan, job.processes),
             )
             rows, rejected = place.rows, place.rejected
+            if total is None:
+                told(Progress(rows + rejected, rows + rejected, place.before))
             if Source(job.input).files != job.files:
                 raise InputChanged(job.input)
             parts, schema = place.manifest(), place.schema
             _publish(place)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the second one comes of SIGTERM
             raise JobInterrupted(place.rows + place.rejected) from None
         seconds = time.monotonic() - began
         return Done(rows, rejected, seconds, place.at, schema, parts, place.before)
@@ -113,7 +115,7 @@ def passed_on(job: Job, takes: Signature, about: Mapping[str, About]) -> tuple[s
     passed = job.columns if job.columns is not None else tuple(about[first].columns)
     for file, known in about.items() if job.columns is not None else ():
         if missing := [name for name in passed if name not in known.columns]:
-            raise InputColumnsMissing(file, missing, [*known.columns], "are to be passed on")
+            raise InputColumnsMissing(file, missing, [*known.columns], "--columns names")
     inputs = {c.name for c in takes.inputs}
 
     def matters(known: About) -> dict[str, str]:

@@ -97,8 +97,9 @@ def opened(url: str) -> tuple[pa.fs.FileSystem, str]:
 class _Counted:
     """A stream whose quotes are counted as they pass: an odd number may mean one never closed."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
+    def __init__(self, stream: pa.NativeFile, passed: Callable[[int], None]) -> None:
         self._stream = stream
+        self._passed = passed
         self.quotes = 0
         self.ended = self.closed = False
 
@@ -106,6 +107,7 @@ class _Counted:
         """Some bytes, all that are left where `count` is negative."""
         found: bytes = self._stream.read(count if count >= 0 else None)
         self.quotes += found.count(QUOTE)
+        self._passed(len(found))
         self.ended = not found
         return found
 
@@ -127,6 +129,7 @@ class Source:
         self._system, self._base = opened(url)
         self.files, self.is_folder = self._listed()
         self.format = self._format()
+        self._bytes = 0
 
     def _listed(self) -> tuple[tuple[File, ...], bool]:
         with reading(self.url):
@@ -191,7 +194,7 @@ class Source:
             return "skip"
 
         with self._system.open_input_stream(self._path(file)) as stream:
-            counted = _Counted(stream)
+            counted = _Counted(stream, self._count)
             yield pa.csv.open_csv(
                 counted,
                 # Rows are numbered for us only by one thread.
@@ -209,6 +212,15 @@ class Source:
             )
             if counted.ended and counted.quotes % 2:
                 self._require_closed(file)
+
+    def _count(self, passed: int) -> None:
+        self._bytes += passed
+
+    def share(self) -> float | None:
+        """How much of CSV files `chunks` has read, a block ahead of what it gave; else None."""
+        size = sum(file.size for file in self.files)
+        plain = all(file.path.lower().endswith(".csv") for file in self.files)
+        return min(self._bytes / size, 1.0) if plain and size else None
 
     def _require_closed(self, file: str) -> None:
         """Raises InputUnreadable where a quote takes all to the end of the file into one cell."""
@@ -233,7 +245,7 @@ class Source:
 
         Raises InputUnreadable.
         """
-        number = 0
+        number = self._bytes = 0
         for file in self.files:
             with reading(file.path):
                 if self.format == "csv":
@@ -330,6 +342,8 @@ def reading(file: str) -> Iterator[None]:
 
 def _why(error: Exception) -> str:
     """The first line of an error, without the many places that a store's client names."""
+    if isinstance(error, UnicodeDecodeError):
+        return "its text is not UTF-8"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return said.strip().partition("\n")[0][:200] or type(error).__name__
 

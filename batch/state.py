@@ -289,12 +289,13 @@ def _difference(key: str, before: Any, now: Any) -> str:
     if key == "files":
         files = sorted(f for f in {**before, **now} if before.get(f) != now.get(f))
         return f"in its input, {files[0]} was another one"
+    if key == "columns":
+        return f"its --columns were {'all' if before is None else ','.join(before)}"
     if key == "contract":
         return "data.contract of params.yaml was another one"
     if key == "digest":
         return f"its digest was {before[:12]}"
-    shown = ", ".join(before) if isinstance(before, list) else before
-    return f"its {key} was {'all' if before is None else shown}"
+    return f"its {key} was {before}"
 
 
 def _clear(folder: Path) -> None:

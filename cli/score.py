@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,12 +22,12 @@ SOON, SELDOM = 0.2, 30.0
 """Seconds between two words of progress, on a terminal and elsewhere."""
 
 
-class VersionOrNone(click.IntRange):
+class EmptyIsNone(click.Option):
     """`mlflow run` gives a parameter that nobody named as an empty text."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A number, or None."""
-        return None if value == "" else super().convert(value, param, ctx)
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """A value of the option's type, or None."""
+        return None if value == "" else super().type_cast_value(ctx, value)
 
 
 def _path(_context: click.Context, _argument: click.Parameter, value: str) -> str:
@@ -41,7 +41,10 @@ def _path(_context: click.Context, _argument: click.Parameter, value: str) -> st
 @click.argument("given", metavar="INPUT", callback=_path)
 @click.argument("output", metavar="OUTPUT", callback=_path)
 @options.model
-@click.option("--version", type=VersionOrNone(min=1), help="Default: the version in Production.")
+@click.option(
+    "--version", cls=EmptyIsNone, type=click.IntRange(min=1),
+    help="Default: the version in Production.",
+)  # fmt: skip
 @click.option(
     "--processes", type=click.IntRange(1, 256), default=1, show_default=True,
     help="Processes that predict, each with the model loaded.",
@@ -50,9 +53,11 @@ def _path(_context: click.Context, _argument: click.Parameter, value: str) -> st
     "--chunk-rows", type=click.IntRange(1, 10_000_000), default=50_000, show_default=True,
     help="Rows predicted at once; memory grows with it.",
 )  # fmt: skip
-@click.option("--columns", metavar="A,B", help="Input columns to pass on. Default: all.")
 @click.option(
-    "--format", "kind", type=click.Choice(["csv", "parquet"]),
+    "--columns", cls=EmptyIsNone, metavar="A,B", help="Input columns to pass on. Default: all."
+)
+@click.option(
+    "--format", "kind", cls=EmptyIsNone, type=click.Choice(["csv", "parquet"]),
     help="Of the parts of a folder. Default: as the input.",
 )  # fmt: skip
 @click.option(
@@ -125,11 +130,11 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
-        raise TimeRefused(text) from None
-    if found.tzinfo is None:
-        raise TimeRefused(text)
-    return found
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):  # no moment at all, or one before the first year in UTC
+        pass
+    raise TimeRefused(text)
 
 
 def _show(found: Scored, *, as_json: bool) -> None:
@@ -188,14 +193,17 @@ def _told(*, quiet: bool) -> Told:
 
 
 def progress(now: Progress, seconds: float) -> str:
-    """Rows, rows per second, and how long it will take where their number is known."""
+    """Rows, rows per second, and how long it will take where that can be told."""
     rate = (now.rows - now.resumed) / max(seconds, 1e-9)
     pace = f"{now.rows:,} rows, {rate:,.0f} rows/s"
-    if now.total is None:
+    share = now.share if now.total is None else now.rows / max(now.total, 1)
+    if share is None:
         return pace
-    share = now.rows / max(now.total, 1)
     bar = "#" * int(20 * share)
-    left = f", {(now.total - now.rows) / rate:,.0f} s to go" if rate else ""
+    left = ""
+    if rate and share:
+        to_go = (now.total - now.rows) / rate if now.total else seconds * (1 - share) / share
+        left = f", {to_go:,.0f} s to go"
     return f"[{bar:<20}] {share:4.0%} {pace}{left}"
 
 

@@ -263,7 +263,7 @@ def test_the_prediction_time_is_that_of_the_first_start(
     [
         ({"version": 3}, "its version was 2"),
         ({"digest": "e" * 64}, "its digest was dddddddddddd"),
-        ({"columns": ("name",)}, "its columns was all"),
+        ({"columns": ("name",)}, "its --columns were all"),
         ({"chunk_rows": 50}, "its chunk rows was 100"),
         ({"output_format": "parquet"}, "its format was csv"),
         ({"contract": {"a": Rule(min=0)}}, "data.contract of params.yaml was another one"),
@@ -506,7 +506,10 @@ def test_answers_whose_type_changes(job: Make, score: Any) -> None:
         (rows(9).drop(columns="b"), "in.csv", {}, InputColumnsMissing,
          "in.csv lacks b, which the model takes; it has a, name"),
         (rows(9), "in.csv", {"columns": ("nmae",)}, InputColumnsMissing,
-         "in.csv lacks nmae, which are to be passed on; it has a, b, name"),
+         "in.csv lacks nmae, which --columns names; it has a, b, name"),
+        (rows(9).rename(columns={"a": "a;b;name"})[["a;b;name"]], "in.csv", {}, InputColumnsMissing,
+         "in.csv lacks a, b, which the model takes; it has a;b;name; fields are separated by "
+         "commas"),
         (rows(9).assign(a="1"), "in.parquet", {}, InputTypeRefused,
          "in.parquet: column a is string, and the model takes double; convert it first"),
         (rows(9).assign(prediction=1, model_version=1), "in.csv", {}, ColumnsRefused,
@@ -563,4 +566,9 @@ def test_progress_counts_every_row(job: Make, score: Any) -> None:
     assert [(p.rows, p.total) for p in told] == [(0, 250), (100, 250), (200, 250), (250, 250)]
     told.clear()
     score(job(rows(250), "in.csv", "other"), told.append)
-    assert {p.total for p in told} == {None}
+    assert [(p.rows, p.total) for p in told] == [
+        (0, None), (100, None), (200, None), (250, None), (250, 250),
+    ]  # fmt: skip
+    shares = [p.share or 0.0 for p in told[:-1]]
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] <= 1

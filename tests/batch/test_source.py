@@ -223,6 +223,8 @@ def test_a_chunk_travels_without_what_it_was_cut_from() -> None:
         ({"x.parquet": b"PAR1 and no more"}, InputUnreadable,
          r"x\.parquet cannot be read: Parquet magic bytes not found"),
         ({"x.csv": b""}, InputUnreadable, r"x\.csv cannot be read: Empty CSV file"),
+        ({"x.csv": "a,b\n1,2\n".encode("utf-16")}, InputUnreadable,
+         r"x\.csv cannot be read: its text is not UTF-8"),
         ({"x.csv": b"a,b,a\n1,2,3\n"}, InputUnreadable, "two columns are named 'a'"),
     ],
 )  # fmt: skip

@@ -132,6 +132,10 @@ def test_a_named_version_and_an_output_that_stands_where_the_registry_takes_no_n
         (["in.csv", "out", "--version", "9"], "m has no version 9"),
         (["in.csv", "out", "--model", "other"], "other"),
         (["in.csv", "out", "--at", "noon"], str(TimeRefused("noon"))),
+        (
+            ["in.csv", "out", "--at", "0001-01-01T00:00+01:00"],
+            str(TimeRefused("0001-01-01T00:00+01:00")),
+        ),
         (["in.csv", "out", "--at", "2026-01-01T00:00"], str(TimeRefused("2026-01-01T00:00"))),
         ([".", "out"], "the output out lies in the input .; name one outside it"),
         (["in.csv", "nosuch://out"], "nosuch://out cannot be opened"),
@@ -161,7 +165,15 @@ def test_usage() -> None:
         assert CliRunner().invoke(main, ["score", *words]).exit_code == 2
 
 
-def test_ctrl_c_says_how_to_go_on(scoring: Shell) -> None:
+def test_what_mlflow_run_leaves_empty_has_its_default(scoring: Shell) -> None:
+    write(scoring.root / "in.csv", 20)
+    empty = ("--version=", "--columns=", "--format=")
+    scoring("score", "in.csv", "out", *empty)
+    assert list(pd.read_csv("out/part-00000.csv").columns[:2]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_how_to_go_on(scoring: Shell, sign: signal.Signals) -> None:
     write(scoring.root / "in.csv", 8000)
     process = subprocess.Popen(
         [sys.executable, "-m", "cli.score", "in.csv", "out.csv", "--chunk-rows", "20"],
@@ -169,7 +181,7 @@ def test_ctrl_c_says_how_to_go_on(scoring: Shell) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     kills.until(scoring.root / ".out.csv.score", 5, process)
-    os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(sign)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == ""
@@ -186,6 +198,9 @@ def test_ctrl_c_says_how_to_go_on(scoring: Shell) -> None:
         (Progress(500, 1000), 1.0, "[##########          ]  50% 500 rows, 500 rows/s, 1 s to go"),
         (Progress(500, 1000, resumed=400), 1.0,
          "[##########          ]  50% 500 rows, 100 rows/s, 5 s to go"),
+        (Progress(500, None, share=0.25), 1.0,
+         "[#####               ]  25% 500 rows, 500 rows/s, 3 s to go"),
+        (Progress(0, None, share=0.0), 1.0, "[                    ]   0% 0 rows, 0 rows/s"),
         (Progress(0, 1000), 1.0, "[                    ]   0% 0 rows, 0 rows/s"),
     ],
 )  # fmt: skip
@@ -195,4 +210,6 @@ def test_progress(now: Progress, seconds: float, line: str) -> None:
 
 def test_the_project_has_an_entry_point_for_mlflow() -> None:
     entry = yaml.safe_load((REPOSITORY / "MLproject").read_text())["entry_points"]
-    assert set(entry["score"]["parameters"]) == {"input", "output", "version", "processes"}
+    assert set(entry["score"]["parameters"]) == {
+        "input", "output", "version", "columns", "format", "engine", "processes", "chunk_rows",
+    }  # fmt: skip
