@@ -6,6 +6,7 @@ UnderstudyError
 │   ├── ParamsMissing
 │   └── ParamsInvalid
 ├── RegistryUnreachable
+├── DriverMissing
 ├── StoreMissing
 ├── RegistryRefused
 ├── NotFound
@@ -107,6 +108,18 @@ class RegistryUnreachable(UnderstudyError):
         super().__init__(
             f"the MLflow store at {uri} does not answer ({why}); nothing was changed here; "
             "start it, or correct MLFLOW_TRACKING_URI"
+        )
+
+
+class DriverMissing(UnderstudyError):
+    """The module that speaks to the store's database is not installed."""
+
+    def __init__(self, uri: str, package: str) -> None:
+        known = ", write postgresql+psycopg2:// where that one is," if package == "psycopg" else ""
+        super().__init__(
+            f"speaking to the MLflow store at {uri} needs the Python module {package}, which is "
+            f"not installed; install it here,{known} or name a tracking server in "
+            "MLFLOW_TRACKING_URI, which needs none"
         )
 
 

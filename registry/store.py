@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from registry import settings
 from registry.errors import (
+    DriverMissing,
     ModelGone,
     ModelNotFound,
     RegistryRefused,
@@ -108,7 +110,10 @@ class _Client(mlflow.MlflowClient):  # type: ignore[misc] # mlflow ships no type
 
 
 class Store:
-    """One MLflow store, by tracking URI. Raises RegistryUnreachable and RegistryRefused."""
+    """One MLflow store, by tracking URI.
+
+    Raises RegistryUnreachable, RegistryRefused, DriverMissing.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -423,7 +428,7 @@ class Store:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into RegistryUnreachable and RegistryRefused."""
+    """Turns what MLflow raises into RegistryUnreachable, RegistryRefused and DriverMissing."""
     try:
         yield
     except MlflowException as error:
@@ -432,12 +437,21 @@ def reaching(uri: str) -> Iterator[None]:
             raise RegistryUnreachable(
                 without_password(uri), _short(first, str(error.message))
             ) from None
+        if "unsupported URI" in first:
+            first = (
+                "MLflow knows no stores of this kind, but those at http:, https:, sqlite:, "
+                "postgresql:, mysql: and mssql: addresses"
+            )
         if error.error_code == "UNAUTHENTICATED" or "error code 401" in first:
             first = (
                 "it asks who you are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                 "or MLFLOW_TRACKING_TOKEN"
             )
-        raise RegistryRefused(without_password(uri), first[:200]) from None
+        raise RegistryRefused(
+            without_password(uri), shorten(first, 200, placeholder=" ...")
+        ) from None
+    except ModuleNotFoundError as error:
+        raise DriverMissing(without_password(uri), error.name or str(error)) from None
     except SQLAlchemyError as error:
         raise RegistryUnreachable(without_password(uri), type(error).__name__) from None
 
@@ -504,7 +518,7 @@ def _short(text: str, whole: str = "") -> str:
             return sign.lower()
     if told := re.search(r"too many (\d{3}) error responses|error code (\d{3})", whole):
         return f"it answered {told[1] or told[2]}"
-    return text[:120]
+    return shorten(text, 120, placeholder=" ...")
 
 
 @contextmanager

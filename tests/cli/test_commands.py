@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -622,6 +623,27 @@ def test_a_server_that_does_not_answer_is_named_within_half_a_minute(
         "); nothing was changed here; start it, or correct MLFLOW_TRACKING_URI\n"
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_a_database_without_its_driver_is_named(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql://ana:secret@127.0.0.1:9/mlflow")
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    assert shell.refused("status") == (
+        "speaking to the MLflow store at mysql://127.0.0.1:9/mlflow needs the Python module "
+        "MySQLdb, which is not installed; install it here, or name a tracking server in "
+        "MLFLOW_TRACKING_URI, which needs none"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ana:secret@127.0.0.1:9/mlflow")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert "write postgresql+psycopg2:// where that one is" in shell.refused("status")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://127.0.0.1/mlflow")
+    assert shell.refused("status") == (
+        "the MLflow store at nonsense://127.0.0.1/mlflow refused the request: MLflow knows no "
+        "stores of this kind, but those at http:, https:, sqlite:, postgresql:, mysql: and mssql: "
+        "addresses"
+    )
 
 
 def test_a_server_that_is_busy_is_named_with_what_it_said() -> None:
