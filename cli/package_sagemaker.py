@@ -66,4 +66,6 @@ def command(
     state = f"{done} with it{'' if wait else ', not waited for'}" if done else "not touched"
     then = "" if done else "the same command with --deploy and another --output"
     sentence = f"{what} for SageMaker in {found.output}; endpoint {endpoint} {state}"
+    if why := found.facts.get("untagged"):
+        click.echo(f"deployed, and the tags there are not of this version: {why}", err=True)
     delivered.show(found, sentence, as_json=as_json, then=then)

@@ -10,9 +10,10 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from delivery.errors import ExtraMissing, SageMakerRefused
@@ -21,7 +22,7 @@ from delivery.making import Making
 MODEL, CONFIG = "model", "sagemaker.json"
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
-_ECR = re.compile(r"\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/\S+")
+_ECR = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/\S+")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ def require(place: Place, model: str) -> str:
     ):
         if not pattern.fullmatch(given):
             raise SageMakerRefused(repr(name), f"{option} {given!r} is not of the form {such}")
+    lies = _ECR.fullmatch(place.image)
+    if lies and lies[1] != place.region:
+        raise SageMakerRefused(
+            repr(name),
+            f"--image lies in {lies[1]}, and SageMaker takes images of its own region, here "
+            f"{place.region}",
+        )
     return name
 
 
@@ -90,20 +98,47 @@ def prepare(made: Making, place: Place, endpoint: str) -> dict[str, Any]:
 def deploy(made: Making, place: Place, endpoint: str, config: dict[str, Any], *, wait: bool) -> str:
     """Make the endpoint, or bring it to this version; `created` or `updated`.
 
-    With `wait`, returns once SageMaker serves it, or raises. Raises SageMakerRefused.
+    With `wait`, returns once SageMaker serves it, or raises. Raises SageMakerRefused. Where tags
+    could not be written, the fact `untagged` says why.
     """
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.deployments import get_deploy_client
 
     with _refusing(endpoint):
         client = get_deploy_client(_target(place))
-        there = any(d["EndpointName"] == endpoint for d in client.list_deployments())
+        amazon = boto3.client("sagemaker", region_name=place.region)
+        # MLflow's list_deployments is the first page of all endpoints, ten by default.
+        pages = amazon.get_paginator("list_endpoints").paginate(NameContains=endpoint)
+        there = any(e["EndpointName"] == endpoint for page in pages for e in page["Endpoints"])
         act = client.update_deployment if there else client.create_deployment
         # The client writes into the tags that it is given.
         given = {**config, "tags": dict(config["tags"]), "synchronous": wait}
         act(endpoint, str(made.folder / MODEL), flavor="python_function", config=given)
+    chosen = made.chosen
+    # MLflow's own tag names the folder that it was given, which is gone by now.
+    source = {"model_uri": f"models:/{chosen.model}/{chosen.version}"}
+    try:
+        _tag(amazon, endpoint, {**config["tags"], **source})
+    except (BotoCoreError, ClientError) as error:
+        made.facts["untagged"] = _short(error)
     done = "updated" if there else "created"
     made.facts["deployed"] = done
     return done
+
+
+def _tag(amazon: Any, endpoint: str, tags: Mapping[str, str]) -> None:
+    """MLflow gives these tags to the model, and to an endpoint only when it makes it."""
+    found = amazon.describe_endpoint(EndpointName=endpoint)
+    coming = found.get("PendingDeploymentSummary", found)["EndpointConfigName"]
+    used = amazon.describe_endpoint_config(EndpointConfigName=coming)
+    models = [
+        amazon.describe_model(ModelName=variant["ModelName"])["ModelArn"]
+        for variant in used["ProductionVariants"]
+    ]
+    for resource in (found["EndpointArn"], used["EndpointConfigArn"], *models):
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        amazon.add_tags(ResourceArn=resource, Tags=listed)
 
 
 def _target(place: Place) -> str:
@@ -113,7 +148,7 @@ def _target(place: Place) -> str:
 @contextmanager
 def _refusing(endpoint: str) -> Iterator[None]:
     """Turns what MLflow and boto3 raise into SageMakerRefused, and keeps their lines back."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
     from mlflow.exceptions import MlflowException
 
     log = logging.getLogger("mlflow.sagemaker")
@@ -121,7 +156,17 @@ def _refusing(endpoint: str) -> Iterator[None]:
     log.setLevel(logging.ERROR)
     try:
         yield
+    except NoCredentialsError:
+        raise SageMakerRefused(
+            endpoint,
+            "AWS does not know who you are; AWS_PROFILE says it, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY do",
+        ) from None
     except (MlflowException, BotoCoreError, ClientError) as error:
-        raise SageMakerRefused(endpoint, " ".join(str(error).split())[:300]) from None
+        raise SageMakerRefused(endpoint, _short(error)) from None
     finally:
         log.setLevel(level)
+
+
+def _short(error: Exception) -> str:
+    return shorten(str(error), 300, placeholder=" ...")

@@ -57,6 +57,41 @@ def live() -> tuple[str, Any, Any]:
     return variant["VariantName"], variant, model
 
 
+def everywhere(key: str) -> set[str | None]:
+    """A tag's values on the endpoint `m`, its configuration and its model."""
+    sagemaker = boto3.client("sagemaker")
+    endpoint = sagemaker.describe_endpoint(EndpointName="m")
+    name = endpoint["EndpointConfigName"]
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    arns = (endpoint["EndpointArn"], config["EndpointConfigArn"], live()[2]["ModelArn"])
+    found = [sagemaker.list_tags(ResourceArn=arn)["Tags"] for arn in arns]
+    return {{tag["Key"]: tag["Value"] for tag in tags}.get(key) for tags in found}
+
+
+def test_one_endpoint_among_many_is_updated(
+    mixed: Mixed, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS lists ten at once, and moto does so where it is told to."""
+    from moto.sagemaker.models import SageMakerModelBackend
+
+    listed = SageMakerModelBackend.list_endpoints
+
+    def ten(self: Any, *args: Any, **named: Any) -> Any:
+        return listed(self, *args, **{**named, "max_results": 10})
+
+    monkeypatch.setattr(SageMakerModelBackend, "list_endpoints", ten)
+    options = (*OPTIONS, "--bucket", "models", "--deploy", "--no-wait")
+    mixed("sagemaker", *options, "--endpoint", "another", "-o", "another")
+    sagemaker = boto3.client("sagemaker")
+    config = sagemaker.describe_endpoint(EndpointName="another")["EndpointConfigName"]
+    for number in range(15):
+        sagemaker.create_endpoint(EndpointName=f"am{number:02d}", EndpointConfigName=config)
+    mixed("sagemaker", *options, "-o", "one")
+    assert "m" not in {e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]}
+    said = mixed("sagemaker", *options, "-o", "two").stdout
+    assert said.strip().endswith("endpoint m updated with it, not waited for")
+
+
 def test_what_is_prepared_is_the_verified_model(mixed: Mixed) -> None:
     done = json.loads(mixed("sagemaker", *OPTIONS, "--output", "out", "--json").stdout)
     folder = mixed.root / "out"
@@ -89,10 +124,30 @@ def test_made_updated_and_rolled_back(mixed: Mixed, aws: None) -> None:
     assert said.startswith(f"m v{versions.REQUIRED} for SageMaker in ")
     assert said.strip().endswith("endpoint m updated with it, not waited for")
     assert live()[0] == f"v{versions.REQUIRED}"
+    assert everywhere("understudy.version") == {str(versions.REQUIRED)}
     mixed("sagemaker", *options, "--no-wait", "-o", "three")  # what is in Production
     assert live()[0] == "v1"
+    assert everywhere("understudy.version") == {"1"}
+    assert everywhere("model_uri") == {"models:/m/1"}
     # The former models are kept, so that SageMaker's own way back works, too.
     assert len(sagemaker.list_models()["Models"]) == 3
+
+
+def test_what_may_deploy_and_not_tag_says_so(
+    mixed: Mixed, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.core.exceptions import JsonRESTError
+    from moto.sagemaker.models import SageMakerModelBackend
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise JsonRESTError("AccessDeniedException", "not authorized to perform sagemaker:AddTags")
+
+    monkeypatch.setattr(SageMakerModelBackend, "add_tags", refused)
+    done = mixed("sagemaker", *OPTIONS, "--bucket", "models", "--deploy", "-o", "one")
+    assert "endpoint m created with it" in done.stdout
+    assert "deployed, and the tags there are not of this version: " in done.stderr
+    assert "AccessDenied" in done.stderr
+    assert live()[0] == "v1"
 
 
 def test_what_is_refused(mixed: Mixed, aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,11 +155,26 @@ def test_what_is_refused(mixed: Mixed, aws: None, monkeypatch: pytest.MonkeyPatc
     said = mixed.refused("sagemaker", *options, "--bucket", "nobody-has-it")
     assert said.startswith("the endpoint m was not deployed: ")
     assert "NoSuchBucket" in said
+    with monkeypatch.context() as nobody:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            nobody.delenv(name, raising=False)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            nobody.setenv(name, "/dev/null")
+        nobody.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        said = mixed.refused("sagemaker", *options)
+    assert said == (
+        "the endpoint m was not deployed: AWS does not know who you are; AWS_PROFILE says it, or "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY do"
+    )
     said = mixed.refused("sagemaker", *OPTIONS, "--endpoint", "no_name")
     assert said.startswith("the endpoint 'no_name' was not deployed: a name has at most 63 letters")
     for option in ("--role", "--image"):
         said = mixed.refused("sagemaker", *OPTIONS, option, "nope")
         assert f"{option} 'nope' is not of the form " in said
     assert "version 9" in mixed.refused("sagemaker", *OPTIONS, "--version", "9")
+    assert (
+        "--image lies in eu-west-1, and SageMaker takes images of its own region, here us-east-1"
+        in mixed.refused("sagemaker", *OPTIONS, "--region", "us-east-1")
+    )
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "pip install 'understudy[s3]'" in mixed.refused("sagemaker", *OPTIONS)
