@@ -86,7 +86,10 @@ def command(
     name = model or settings.registry_params().model
     with connect() as (store, _):
         found = package(store, name, wishes, output)
-    _show(found, output, as_json=as_json)
+    unused = wishes.image_digests.keys() - {v.number for v in found.live.versions}
+    for version in sorted(unused):
+        click.echo(f"note: v{version} is not rendered, so its --image-digest is not used", err=True)
+    _show(found, output, wishes.project_image, as_json=as_json)
 
 
 def _of_project() -> dict[str, Any]:
@@ -110,17 +113,19 @@ def _of_project() -> dict[str, Any]:
 def _by_version(given: tuple[str, ...]) -> dict[int, str]:
     from delivery.kubernetes.errors import ImageDigestRefused
 
-    found = {}
+    found: dict[int, str] = {}
     for text in given:
         version, _, digest = text.partition("=")
         if not version.isdecimal():
             raise ImageDigestRefused(text)
-        found[int(version)] = digest
+        if found.setdefault(int(version), digest) != digest:
+            raise click.UsageError(f"--image-digest gives v{int(version)} two digests")
     return found
 
 
-def _show(found: Packed, output: Path, *, as_json: bool) -> None:
+def _show(found: Packed, output: Path, own: str, *, as_json: bool) -> None:
     written = found.written
+    how = ("see --image-digest", "--project-image may have one, NAME@sha256:...")
     if as_json:
         files = {"added": written.added, "changed": written.changed, "removed": written.removed}
         said = {"output": str(output), **files, "run": found.run or None}
@@ -133,7 +138,7 @@ def _show(found: Packed, output: Path, *, as_json: bool) -> None:
             for name in getattr(written, done):
                 click.echo(f"{done}: {name}")
         for image in found.facts["unpinned"]:
-            click.echo(f"note: {image} has no digest, and a tag may be moved; see --image-digest")
+            click.echo(f"note: {image} has no digest, and a tag may be moved; {how[image == own]}")
         options.next_command(f"kubectl kustomize {output}")
     if found.unnoted:
         click.echo(f"not noted in MLflow: {found.unnoted}", err=True)

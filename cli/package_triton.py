@@ -17,14 +17,14 @@ from registry.console import Command
 @delivered.output("build/triton")
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000),
     default=1024,
     show_default=True,
     help="Most rows of one batch.",
 )
 @click.option(
     "--delay",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 60_000_000),
     default=500,
     show_default=True,
     help="Microseconds that a request may wait for others.",

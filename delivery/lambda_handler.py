@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 HERE = Path(__file__).resolve().parent
+UTF_8 = ("charset=utf-8", 'charset="utf-8"')
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
@@ -60,6 +61,8 @@ def _cells(column: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
             cell = "" if text else np.nan
         if not isinstance(cell, str if text else int | float) or isinstance(cell, bool):
             raise NotAccepted(f"the column {name!r} must hold {column['type']}")
+        if isinstance(cell, str) and any("\ud800" <= c <= "\udfff" for c in cell):
+            raise NotAccepted(f"the column {name!r} holds half of a character")
         cells.append(cell)
     try:
         return np.array(cells, dtype=object if text else float).reshape(-1, 1)
@@ -108,7 +111,7 @@ def _split(value: Any) -> list[dict[str, Any]]:
 def _body(event: dict[str, Any]) -> bytes:
     headers = {str(k).lower(): str(v) for k, v in (event.get("headers") or {}).items()}
     kind, _, further = headers.get("content-type", "").lower().partition(";")
-    if kind.strip() != "application/json" or further.replace(" ", "") not in ("", "charset=utf-8"):
+    if kind.strip() != "application/json" or further.strip() not in ("", *UTF_8):
         raise NotAccepted(
             "the Content-Type must be application/json", 415, "UNSUPPORTED_MEDIA_TYPE"
         )

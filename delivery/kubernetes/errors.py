@@ -8,6 +8,7 @@ UnderstudyError
         ├── HostnameRefused
         ├── ImageMissing
         ├── ImageRefused
+        ├── RetrainRefused
         ├── ImageDigestRefused
         ├── FormRefused
         ├── RulesRefused
@@ -91,6 +92,16 @@ class SecretInAddress(KubernetesRefused):
         super().__init__(
             f"{option} carries a name or a password, and manifests are kept in git; name the "
             "address without it, and give pods the credentials as a Secret (docs/kubernetes.md)"
+        )
+
+
+class RetrainRefused(KubernetesRefused):
+    """What `mlflow run` would not take for a repository."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(
+            f"--retrain {given!r} names no git repository; https://git.example.org/project.git and "
+            "git@git.example.org:project.git do, and #FOLDER may follow"
         )
 
 

@@ -15,6 +15,7 @@ from delivery.kubernetes.errors import (
     ImageMissing,
     ImageRefused,
     NamespaceRefused,
+    RetrainRefused,
     SecretInAddress,
 )
 
@@ -35,7 +36,7 @@ class Wishes:
     """Checked when it is made.
 
     Raises NamespaceRefused, GatewayRefused, HostnameRefused, ImageMissing, ImageRefused,
-    ImageDigestRefused.
+    ImageDigestRefused, RetrainRefused.
     """
 
     form: Form = "gateway"
@@ -67,6 +68,8 @@ class Wishes:
                 raise HostnameRefused(hostname)
         if re.search(r"//[^/@\s]*@", self.retrain):
             raise SecretInAddress("--retrain")
+        if self.retrain.startswith("-") or any(c.isspace() for c in self.retrain):
+            raise RetrainRefused(self.retrain)
         self._check_images()
 
     def _check_images(self) -> None:
@@ -75,7 +78,7 @@ class Wishes:
         if not self.image and self.form != "understudy":
             raise ImageMissing("--image")
         if self.project_image and not _IMAGE.fullmatch(self.project_image):
-            raise ImageRefused("--project-image", self.project_image, "is no image's name")
+            raise ImageRefused("--project-image", self.project_image, "names no image")
         if self.image:
             self._check_pattern(self.image)
         for version, digest in self.image_digests.items():
@@ -88,7 +91,7 @@ class Wishes:
         if "@" in pattern:
             raise ImageRefused("--image", pattern, "has a digest, which only one version can have")
         if not _IMAGE.fullmatch(_filled(pattern, "m", 1)):
-            raise ImageRefused("--image", pattern, "is no image's name")
+            raise ImageRefused("--image", pattern, "names no image")
 
     @property
     def parent(self) -> tuple[str, str]:

@@ -125,7 +125,9 @@ def test_an_experiment(live: Shell) -> None:
     assert found["versions"] == {"1": "production", "2": "challenger"}
     assert weights(live) == {"m-v1": 95, "m-v2": 5}
     live("traffic", "stop")
-    said = live(*PACKAGE).stdout
+    done = live(*PACKAGE, "--image-digest", f"2=sha256:{'0' * 64}")
+    said = done.stdout
+    assert "note: v2 is not rendered, so its --image-digest is not used\n" in done.stderr
     assert weights(live) == {"m-v1": 1}
     assert "kubernetes holds what the ledger says of m: v1 production" in said
     assert "removed: deployment-m-v2.yaml" in said
@@ -155,6 +157,11 @@ def test_jobs_and_rules_of_the_project(live: Shell) -> None:
     (live.root / "params.yaml").write_text(params)
     less = live.json("package", "kubernetes", "--form", "understudy", *image, *uri)
     assert less["removed"] == ["cronjob-m-monitor.yaml"]
+    said = live("package", "kubernetes", "--form", "understudy", *image, *uri).stdout
+    assert (
+        "note: registry.example.org/project:1 has no digest, and a tag may be moved; "
+        "--project-image may have one, NAME@sha256:..."
+    ) in said
 
 
 def test_what_is_refused_leaves_nothing(live: Shell) -> None:
@@ -162,6 +169,10 @@ def test_what_is_refused_leaves_nothing(live: Shell) -> None:
         (("--namespace", "A"), "'A' is no namespace"),
         (("--image", "m:v1"), "names the same image for every version"),
         (("--image-digest", "x=sha256:1"), "--image-digest 'x=sha256:1' names no image"),
+        (
+            ("--retrain", "-c x", "--project-image", "p:1"),
+            "--retrain '-c x' names no git repository",
+        ),
         (("--hostname", "A"), "'A' is no host name"),
         (("--gateway-name", "A"), "'A' is no Gateway"),
         (("--model", "other"), "other"),
@@ -171,6 +182,13 @@ def test_what_is_refused_leaves_nothing(live: Shell) -> None:
     (live.root / "kubernetes").mkdir()
     (live.root / "kubernetes" / "mine.yaml").touch()
     assert "(mine.yaml)" in live.refused(*PACKAGE)
+
+
+def test_one_version_has_one_digest(live: Shell) -> None:
+    digests = ("--image-digest", f"1=sha256:{'0' * 64}", "--image-digest", f"1=sha256:{'1' * 64}")
+    said = live(*PACKAGE, *digests, code=2).stderr
+    assert "--image-digest gives v1 two digests" in said
+    live(*PACKAGE, *digests[:2], *digests[:2])
 
 
 def test_nothing_in_production(registered: Shell) -> None:

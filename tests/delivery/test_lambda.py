@@ -94,6 +94,7 @@ def test_every_form_of_the_scoring_protocol(image: Path) -> None:
         event(encoded, isBase64Encoded=True),
         event(json.dumps(sample).replace("null", "NaN"), path="/prod/invocations"),
         event(sample, headers={"content-type": "Application/JSON; charset=UTF-8"}),
+        event(sample, headers={"content-type": 'application/json; charset="utf-8"'}),
     )
     expected = json.loads((image / "expected.json").read_text())["predictions"]
     for status, body in answers:
@@ -133,6 +134,7 @@ BAD: list[tuple[Any, int, str]] = [
         "'town' is missing",
     ),
     (event({"instances": [{**ROW, "town": 5}]}), 400, "'town' must hold text"),
+    (event({"instances": [{**ROW, "town": "\ud800"}]}), 400, "'town' holds half of a character"),
     (event({"instances": [{**ROW, "wet": SECRET}]}), 400, "'wet' must hold number"),
     (event({"instances": [{**ROW, "wet": True}]}), 400, "'wet' must hold number"),
     (event({"instances": [{**ROW, "wet": 10**400}]}), 400, "too large"),
