@@ -150,19 +150,19 @@ class _CtrlC:
     @classmethod
     @contextmanager
     def held(cls) -> Iterator[_CtrlC]:
-        """Only where Python would raise KeyboardInterrupt: in the main thread, not if ignored."""
-        self, before = cls(), signal.getsignal(signal.SIGINT)
-        if (
-            before is not signal.default_int_handler
-            or threading.current_thread() is not threading.main_thread()
-        ):
+        """Only of signals that raise KeyboardInterrupt, SIGTERM where `mlflow run` sends it."""
+        self, usual = cls(), signal.default_int_handler
+        if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        signal.signal(signal.SIGINT, self._press)
+        ours = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is usual]
+        for number in ours:
+            signal.signal(number, self._press)
         try:
             yield self
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number in ours:
+                signal.signal(number, usual)
         self.heed()
 
     def _press(self, *_: object) -> None:
