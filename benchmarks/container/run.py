@@ -1,12 +1,15 @@
-"""Scenarios image-size and image-start: `python -m benchmarks.container.run --project DIR`.
+"""Images and how they start: `python -m benchmarks.container.run --project DIR`.
 
-image-size   megabytes of the model server's image, unpacked, beside the one that MLflow makes of
-             the same files (`mlflow models generate-dockerfile`, of which `build-docker` builds)
-image-start  seconds from `podman run` to the first answer on /invocations, of each, in turns
+image-size     megabytes of the model server's image, unpacked, beside the one that MLflow makes of
+               the same files (`mlflow models generate-dockerfile`, of which `build-docker` builds)
+image-start    seconds from `podman run` to the first answer on /invocations, of each, in turns
+image-gateway  megabytes of the gateway's image, and seconds until it answers with the version in
+               Production, of which `mlflow server` tells it
 
-Both are built in the same way on the same base, which is put into MLflow's Dockerfile in place of
-its own. DIR is a project with a version in Production; a note of the delivery is left in its
-MLflow. Needs what tests/flow/images.py needs. Writes results.json beside this file.
+All are built in the same way on the same base, which is put into MLflow's Dockerfile in place of
+its own, and ours run read-only and without privileges. DIR is a project with a version in
+Production on its own mlflow.db, made with artifacts in its folder; a note of the delivery is left
+in its MLflow. Needs what tests/flow/images.py needs. Writes results.json beside this file.
 """
 
 from __future__ import annotations
@@ -27,18 +30,17 @@ from typing import Any
 import click
 
 from tests.flow import images
-from tests.flow.servers import free_port
+from tests.flow.servers import free_port, mlflow_server
 
 HERE = Path(__file__).parent
 PATIENCE = 120.0
 
 
-def packaged(project: Path, base: str, output: Path) -> Path:
-    """The context of the model server."""
+def packaged(project: Path, base: str, output: Path) -> None:
+    """The contexts of the model server and of the gateway."""
     program = str(Path(sys.executable).with_name("understudy"))
     command = [program, "package", "docker", "--base", base, "--output", str(output)]
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
-    return output / "model"
 
 
 def mlflows(model: Path, base: str, output: Path) -> Path:
@@ -68,6 +70,24 @@ def start(image: str, port: int, request: bytes, *options: str, confined: bool) 
                 time.sleep(0.05)
 
 
+def gateway(context: Path, project: Path, request: bytes, runs: int) -> dict[str, Any]:
+    """The gateway's image: its size, and seconds until it answers a request."""
+    port = free_port()
+    command = ["/opt/venv/bin/understudy", "serve", "--host", "127.0.0.1", "--port", str(port),
+               "--folder", "/tmp/understudy"]  # noqa: S108 # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, images.built(context) as image:
+        backend = f"sqlite:///{project}/mlflow.db"
+        with mlflow_server(Path(folder), os.environ, backend) as address:
+            options = ("--volume", f"{project}:{project}:ro", "--entrypoint", json.dumps(command),
+                       "--env", f"MLFLOW_TRACKING_URI={address}")  # fmt: skip
+            taken = [start(image, port, request, *options, confined=True) for _ in range(runs)]
+        return {
+            "MB": round(images.size(image) / 1e6),
+            "median s": round(statistics.median(taken), 2),
+            "runs": [round(s, 2) for s in taken],
+        }
+
+
 def machine() -> dict[str, str]:
     """What the figures were taken on."""
     return {"processors": str(os.cpu_count()), "python": platform.python_version()}
@@ -80,7 +100,9 @@ def main(project: Path, runs: int) -> None:
     """Build both, start both, write results.json."""
     base = images.base()
     with tempfile.TemporaryDirectory() as folder:
-        ours = packaged(project, base, Path(folder) / "ours")
+        project = project.resolve()
+        packaged(project, base, Path(folder) / "ours")
+        ours = Path(folder) / "ours" / "model"
         theirs = mlflows(ours / "model", base, Path(folder) / "theirs")
         request = json.loads((ours / "serving" / "check.json").read_text())["request"].encode()
         with images.built(ours) as image, images.built(theirs, knows_secrets=False) as other:
@@ -95,6 +117,7 @@ def main(project: Path, runs: int) -> None:
                 # and then while MLflow links its log away, and takes time of its own.
                 options = ("--env", "MLFLOW_MODELS_WORKERS=1", "--env", "DISABLE_NGINX=true")
                 taken["mlflow"].append(start(other, 8000, request, *options, confined=False))
+        before_it = gateway(ours.with_name("gateway"), project, request, runs)
     result: dict[str, Any] = {
         "machine": machine(),
         "image-size": {
@@ -106,6 +129,7 @@ def main(project: Path, runs: int) -> None:
             "median s": {name: round(statistics.median(s), 2) for name, s in taken.items()},
             "runs": {name: [round(s, 2) for s in found] for name, found in taken.items()},
         },
+        "image-gateway": before_it,
     }
     (HERE / "results.json").write_text(json.dumps(result, indent=2) + "\n")
     click.echo(json.dumps(result, indent=2))

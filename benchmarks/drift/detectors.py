@@ -42,7 +42,7 @@ WINDOWS = 20
 """Of a stream without drift."""
 RUNS = {500: (150, 200), 2_000: (100, 100), 10_000: (50, 60), 100_000: (10, 10)}
 """Streams without drift, and streams of each drift, by size."""
-THEIRS = {500: (3, 4), 10_000: (3, 4)}
+THEIRS = {500: (10, 10), 10_000: (5, 10)}
 """The same for Evidently, which takes seconds for a window."""
 
 Detector = Callable[[pd.DataFrame], set[str]]
