@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 
@@ -25,6 +26,9 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 os.environ.update(QUIET)
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 # A job in the background of a shell ignores Ctrl-C, and so would all processes that tests start.
 with contextlib.suppress(ValueError):  # not in the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,7 +51,7 @@ class Project:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=850,
             stdin=subprocess.DEVNULL,
         )
         if code is not None:

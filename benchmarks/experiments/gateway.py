@@ -75,13 +75,13 @@ def _challenge(gateway: Gateway, mode: str, weight: float, **rule: Any) -> int:
         said = gateway.status["experiment"]
         return bool(said and said["challenger"] == version and said["open"])
 
-    until(goes, 60, gateway)
+    until(goes, gateway)
     return version
 
 
 def _stop(gateway: Gateway) -> None:
     gateway.registry.stop_traffic()
-    until(lambda: gateway.status["experiment"]["ended"], 30, gateway)
+    until(lambda: gateway.status["experiment"]["ended"], gateway)
 
 
 def _aborted(gateway: Gateway, version: int) -> float:
@@ -128,14 +128,14 @@ def _once(gateway: Gateway, does: str) -> dict[str, float]:
     time.sleep(3)
     turned = time.time()
     gateway.registry.turn(version, does)
-    until(lambda: gateway.status["experiment"]["ended"], 60, gateway)
+    until(lambda: gateway.status["experiment"]["ended"], gateway)
     time.sleep(1)
     process.terminate()
     process.wait(90)
     records = read(out)
     last = float(records["received"][records["version"] == version].max())
     aborted = _aborted(gateway, version)
-    until(lambda: gateway.status["traffic"] is None, 30, gateway)
+    until(lambda: gateway.status["traffic"] is None, gateway)
     return {
         "ms": max(last - aborted, 0) * 1000,
         "noticed": aborted - turned,

@@ -30,6 +30,8 @@ from registry.store import Store
 OFF = GateParams(skip=GATES)
 WISH = Wish("ana", "a test")
 COLUMNS = ["id", "x", "do"]
+PATIENCE = 180
+"""Seconds after which something is taken never to come; how quick things are, benchmarks say."""
 
 
 def rows(*numbers: int, do: str = "echo") -> dict[str, Any]:
@@ -174,7 +176,7 @@ class Gateway:
         self.process: subprocess.Popen[bytes] | None = None
         self.port, self.token = 0, ""
 
-    def start(self, seconds: float = 90, *, wait_for: str = "/ready") -> None:
+    def start(self, *, wait_for: str = "/ready") -> None:
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
                 self.launch,
@@ -185,11 +187,11 @@ class Gateway:
                 start_new_session=True,
             )
         known = self.folder / "gateways" / f"{self.process.pid}.json"
-        until(known.exists, seconds, self)
-        until(lambda: known.read_text() != "", seconds, self)
+        until(known.exists, self)
+        until(lambda: known.read_text() != "", self)
         said = json.loads(known.read_text())
         self.port, self.token = int(said["address"].rpartition(":")[2]), said["token"]
-        until(lambda: self.get(wait_for).status == 200, seconds, self)
+        until(lambda: self.get(wait_for).status == 200, self)
 
     def command(self, *arguments: str) -> str:
         """Run an `understudy` command in the project's folder; returns what it printed."""
@@ -209,7 +211,7 @@ class Gateway:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(sign)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Got:
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -240,10 +242,10 @@ class Gateway:
         found: dict[str, Any] = self.get("/status").json["models"]["m"]
         return found
 
-    def until_live(self, version: int, seconds: float = 60) -> None:
-        until(lambda: self.status["version"] == version, seconds, self)
+    def until_live(self, version: int) -> None:
+        until(lambda: self.status["version"] == version, self)
 
-    def until_ready(self, understudy: int | None, seconds: float = 60) -> None:
+    def until_ready(self, understudy: int | None) -> None:
         """Wait until a version stands by, rehearsed."""
         until(
             lambda: (
@@ -251,7 +253,6 @@ class Gateway:
                 and self.status["rollback_ready"] == (understudy is not None)
                 and self.status["starting"] is None
             ),
-            seconds,
             self,
         )
 
@@ -300,9 +301,9 @@ def pids(word: str) -> list[int]:
     return found
 
 
-def until(condition: Any, seconds: float, gateway: Gateway | None = None) -> None:
+def until(condition: Any, gateway: Gateway | None = None) -> None:
     """Wait for it. Fails with the gateway's log."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
             if condition():
@@ -313,7 +314,7 @@ def until(condition: Any, seconds: float, gateway: Gateway | None = None) -> Non
             break
         time.sleep(0.05)
     log = gateway.log.read_text()[-3000:] if gateway else ""
-    raise AssertionError(f"it did not come true within {seconds} s\n{log}")
+    raise AssertionError(f"it did not come true within {PATIENCE} s\n{log}")
 
 
 @dataclass

@@ -46,6 +46,8 @@ class Puppet(PythonModel):
                 time.sleep(600)
             if row["do"] == "wait":
                 time.sleep(0.3)
+            if row["do"] == "wait long":
+                time.sleep(2)
             if row["do"] == "pid":
                 time.sleep(0.05)
                 row["x"] = os.getpid() + 0.5

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -293,6 +294,7 @@ def killing(uri: str, kills: int, seed: int) -> Killing:
     _warm_up(uri)
     start, killed, lagging, successes = time.monotonic(), 0, 0, 0
     broken: list[str] = []
+    calls: list[float] = []
     forks = multiprocessing.get_context("fork")
     here, there = forks.Pipe()
     checker = forks.Process(target=_checks, args=(uri, there), daemon=True)
@@ -310,7 +312,7 @@ def killing(uri: str, kills: int, seed: int) -> Killing:
         while numbers.count(READY) < crowd:
             numbers.append(told.recv())
         for victim in victims:
-            time.sleep(rng.uniform(0, MOMENTS))
+            time.sleep(rng.uniform(0, max(MOMENTS, 3 * statistics.median(calls or [0.0]))))
             victim.kill()
         for victim in victims:
             victim.join()
@@ -318,7 +320,8 @@ def killing(uri: str, kills: int, seed: int) -> Killing:
         numbers = [n for n in (*numbers, *_heard(told)) if n != READY]
         successes += len(numbers)
         here.send(("repair" if crowd > 1 or killed % 2 else "next", numbers))
-        lagged, wrong = here.recv()
+        lagged, wrong, call = here.recv()
+        calls += [call.seconds] if call is not None and call.number else []
         lagging += lagged
         broken += [f"kill {killed}: {sentence}" for sentence in wrong]
     here.send(None)
@@ -338,7 +341,7 @@ def _warm_up(uri: str) -> None:
 READY = 0
 """What a victim tells when it has opened its store and begins; no entry has this number."""
 MOMENTS = 0.3
-"""Seconds over which kills are spread; one call takes about a third of it, with nobody beside."""
+"""Seconds over which kills are spread, or three times a call where that takes longer."""
 
 
 def _victim(uri: str, seed: float, teller: Connection) -> None:
@@ -374,13 +377,13 @@ def _checks(uri: str, asked: Connection) -> None:
     driver = Understudy(uri, "next", tempfile.gettempdir())
     rng = random.Random(0)  # noqa: S311
     while (job := asked.recv()) is not None:
-        what, numbers = job
+        (what, numbers), call = job, None
         before, shown = projection.read(store, MODEL), store.shown(MODEL)
         lagged = shown.head != before.head or bool(projection.differences(state_of(before), shown))
         if what == "repair":
             projection.project(store, MODEL, projection.catch_up(store, MODEL)[0])
         else:
-            _called(driver, rng)
+            call = _called(driver, rng)
         replay, shown = projection.read(store, MODEL), store.shown(MODEL)
         state = state_of(replay)
         wrong = [d.sentence for d in projection.differences(state, shown)]
@@ -391,4 +394,4 @@ def _checks(uri: str, asked: Connection) -> None:
             wrong.append("the head is not noted")
         wrong += [f"entry {n} was a success and does not count" for n in numbers
                   if not replay.won(n)]  # fmt: skip
-        asked.send((lagged, wrong))
+        asked.send((lagged, wrong, call))

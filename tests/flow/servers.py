@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -26,11 +28,16 @@ QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine that nobody listens on.
+
+    It is below those that Linux gives to whoever does not ask for one, and many do so before the
+    port is bound.
+    """
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = random.randint(10_000, 32_000)  # noqa: S311
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -62,7 +69,7 @@ def mlflow_server(
         _wait_for(address, process)
         yield address
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -77,7 +84,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.3)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End the process and all that it started."""
     try:
         os.killpg(process.pid, signal.SIGTERM)

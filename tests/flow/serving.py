@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,14 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.conftest import Project
+from tests.flow.servers import free_port, stop
 
 
 @contextmanager
 def served(project: Project, uri: str) -> Iterator[str]:
     """`mlflow models serve -m URI --env-manager local`, run in the project's folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = (project.root.parent / "serve.log").open("w")
     server = subprocess.Popen(
         ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "-p", str(port)],
@@ -35,8 +31,7 @@ def served(project: Project, uri: str) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
+        stop(server)
         log.close()
 
 

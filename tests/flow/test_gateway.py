@@ -44,7 +44,7 @@ def registry(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Regist
 
 @pytest.fixture(scope="module")
 def gateway(registry: Registry, environment: dict[str, str]) -> Iterator[Gateway]:
-    with running(registry, environment, timeout=20, slow_ms=300, body_bytes=2_000_000) as found:
+    with running(registry, environment, timeout=60, slow_ms=300, body_bytes=2_000_000) as found:
         found.until_ready(1)
         yield found
 
@@ -190,7 +190,7 @@ def test_thousands_who_hang_up_and_some_who_dawdle_disturb_nobody(gateway: Gatew
         for number in range(10_000):
             with socket.create_connection(("127.0.0.1", gateway.port)) as one:
                 one.sendall(request if number % 2 else request[: number % len(request)])
-        until(lambda: gateway.status["waiting"] == 0, 20, gateway)
+        until(lambda: gateway.status["waiting"] == 0, gateway)
     assert traffic.wrong == []
     for one in dawdling:
         one.settimeout(15)
@@ -245,7 +245,7 @@ def test_promotions_and_rollbacks_lose_no_request(gateway: Gateway, registry: Re
     assert len(traffic.answers) > 200
     assert set(traffic.versions) == {2, third}
     assert all(v == 2 for sent, _, _, v in traffic.answers if sent > since)
-    assert took < 5
+    assert took < 15  # a start takes longer on a busy machine, and nothing had to start
 
 
 @pytest.mark.parametrize(
@@ -266,11 +266,11 @@ def test_a_version_that_is_no_good_never_answers(
     bad = registry.version(does)
     with Traffic(gateway, callers=2) as traffic:
         registry.promote(bad)
-        until(lambda: says in gateway.status["problem"], 60, gateway)
+        until(lambda: says in gateway.status["problem"], gateway)
         assert gateway.status["version"] == 2
         assert gateway.status["ledger"]["production"] == bad
         registry.rollback()
-        until(lambda: gateway.status["problem"] == "", 30, gateway)
+        until(lambda: gateway.status["problem"] == "", gateway)
     assert traffic.wrong == []
     assert set(traffic.versions) == {2}
 
@@ -279,11 +279,11 @@ def test_an_altered_artifact_is_refused_and_named(gateway: Gateway, registry: Re
     bad = registry.version()
     (registry.files(bad) / "python_env.yaml").write_text("python: 3.11.0\n")
     registry.promote(bad)
-    until(lambda: "is not what was registered" in gateway.status["problem"], 30, gateway)
+    until(lambda: "is not what was registered" in gateway.status["problem"], gateway)
     assert f"the artifact of v{bad}" in gateway.status["problem"]
     assert gateway.predict(1).version == 2
     registry.rollback()
-    until(lambda: gateway.status["problem"] == "", 30, gateway)
+    until(lambda: gateway.status["problem"] == "", gateway)
 
 
 def test_a_bad_row_fails_alone(gateway: Gateway) -> None:
@@ -304,8 +304,8 @@ def test_a_served_process_that_is_killed_or_stopped_is_replaced(
         time.sleep(0.3)
         (victim,) = gateway.served(2)
         os.kill(victim, sign)
-        until(lambda: gateway.served(2) not in ([], [victim]), 40, gateway)
-        until(lambda: gateway.status["processes"] == 1, 40, gateway)
+        until(lambda: gateway.served(2) not in ([], [victim]), gateway)
+        until(lambda: gateway.status["processes"] == 1, gateway)
         time.sleep(0.3)
     assert traffic.wrong == []
     assert set(traffic.versions) == {2}
@@ -333,7 +333,7 @@ def test_a_version_that_is_rolled_back_while_it_starts_never_answers(
     late = registry.version()
     with Traffic(gateway, callers=2) as traffic:
         registry.promote(late)
-        until(lambda: gateway.status["starting"] == late, 20, gateway)
+        until(lambda: gateway.status["starting"] == late, gateway)
         registry.rollback()
         gateway.until_ready(1)
         time.sleep(0.3)
@@ -347,7 +347,7 @@ def test_the_light_goes_out_with_the_version_that_stands_by(gateway: Gateway) ->
     digest = json.loads((gateway.folder / "serve/m/last.json").read_text())["former"]["digest"]
     for victim in pids(f"serve/m/models/{digest}"):
         os.kill(victim, signal.SIGKILL)
-    until(lambda: not gateway.status["rollback_ready"], 2, gateway)
+    until(lambda: not gateway.status["rollback_ready"], gateway)
     gateway.until_ready(1)
 
 
@@ -357,18 +357,16 @@ def test_while_the_registry_is_away_or_older(gateway: Gateway, registry: Registr
     shutil.copy2(registry.database, aside)
     with Traffic(gateway, callers=2) as traffic:
         registry.database.write_bytes(b"this is no database at all" * 1000)
-        until(lambda: not gateway.status["ledger"]["followed"], 30, gateway)
+        until(lambda: not gateway.status["ledger"]["followed"], gateway)
         assert gateway.predict(1).version == 2
         shutil.copy2(aside, registry.database)
-        until(lambda: gateway.status["ledger"]["followed"], 30, gateway)
+        until(lambda: gateway.status["ledger"]["followed"], gateway)
         # By a process that has not had the broken file open.
         gateway.command("rollback", "--reason", "from outside")
         gateway.until_live(1)
         gateway.until_ready(None)
         shutil.copy2(aside, registry.database)
-        until(
-            lambda: "is gone from the registry" in gateway.status["ledger"]["reason"], 30, gateway
-        )
+        until(lambda: "is gone from the registry" in gateway.status["ledger"]["reason"], gateway)
         assert gateway.predict(1).version == 1
     assert traffic.wrong == []
     # A gateway that starts now knows what it followed, and that the registry shows less.
@@ -381,7 +379,7 @@ def test_while_the_registry_is_away_or_older(gateway: Gateway, registry: Registr
 def test_nothing_is_left_of_a_gateway_that_is_killed(gateway: Gateway) -> None:
     assert pids(str(gateway.folder))
     gateway.stop(signal.SIGKILL)
-    until(lambda: pids(str(gateway.folder)) == [], 20)
+    until(lambda: pids(str(gateway.folder)) == [])
     gateway.start()
     assert gateway.stop() == 0
     assert pids(str(gateway.folder)) == []

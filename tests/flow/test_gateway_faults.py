@@ -64,7 +64,7 @@ class Road:
         if self._fault == "down":
             raise ConnectionResetError
         if self._fault == "slow":
-            self._clear.wait(30)
+            self._clear.wait(200)
         if self._fault == "500":
             return Answer(500, '{"error_code": "INTERNAL_ERROR", "message": "no"}')
         if self._fault == "page":
@@ -127,7 +127,7 @@ def gateway(registry: Registry, road: Road, env: dict[str, str], hanging: int) -
     with ending(found):
         found.start()
         registry.promote(hanging)
-        until(lambda: found.status["starting"] == hanging, 20, found)
+        until(lambda: found.status["starting"] == hanging, found)
         yield found
 
 
@@ -138,7 +138,7 @@ def refusals(traffic: Traffic) -> set[tuple[str, ...]]:
 
 
 def until_whole(gateway: Gateway, processes: int = 2) -> None:
-    until(lambda: gateway.status["processes"] == processes, 60, gateway)
+    until(lambda: gateway.status["processes"] == processes, gateway)
 
 
 def test_two_processes_answer_and_the_death_of_one_costs_no_answer(gateway: Gateway) -> None:
@@ -157,7 +157,7 @@ def test_two_processes_answer_and_the_death_of_one_costs_no_answer(gateway: Gate
         os.kill(victim, signal.SIGKILL)
         assert [w.result().status for w in waiting] == [200] * 8
         assert [w.result().json["predictions"][0]["id"] for w in waiting] == list(range(8))
-        until(lambda: len({*gateway.served(1)} - {victim}) == 2, 60, gateway)
+        until(lambda: len({*gateway.served(1)} - {victim}) == 2, gateway)
         until_whole(gateway)
     assert traffic.wrong == []
     assert set(traffic.versions) == {1}
@@ -172,7 +172,7 @@ def test_a_row_that_hangs_fails_alone(gateway: Gateway) -> None:
 
     with Traffic(gateway, pause=PAUSE) as traffic, ThreadPoolExecutor(12) as pool:
         for number in range(2):  # one for each process, so that what comes now is asked together
-            pool.submit(gateway.predict, number, do="wait")
+            pool.submit(gateway.predict, number, do="wait long")
             time.sleep(0.05)
         hangs = pool.submit(timed, 7, "hang")
         beside = [pool.submit(timed, number) for number in range(8)]
@@ -182,7 +182,7 @@ def test_a_row_that_hangs_fails_alone(gateway: Gateway) -> None:
         until_whole(gateway)
     assert (got.status, got.json["error_code"]) == (504, "DEADLINE_EXCEEDED")
     assert got.json["message"] == "the model did not answer in time"
-    assert TIMEOUT - 1 < took < TIMEOUT + 1
+    assert TIMEOUT - 1 < took < TIMEOUT + 10
     assert [a.status for a, _ in answers] == [200] * 8
     assert [a.json["predictions"][0]["id"] for a, _ in answers] == list(range(8))
     # Some of them were in the call that hung: they are asked anew after half of the time.
@@ -199,12 +199,12 @@ def test_what_is_no_answer_reaches_nobody(gateway: Gateway, says: str) -> None:
     moods = [gateway.registry.root / f"mood-{pid}" for pid in gateway.served(1)]
     assert len(moods) == 2
     with Traffic(gateway, callers=4) as traffic:
-        until(lambda: len(traffic.ids) > 10, 20, gateway)
+        until(lambda: len(traffic.ids) > 10, gateway)
         assert traffic.wrong == []
         moods[0].write_text(says)
-        until(lambda: len(traffic.wrong) > 5, 20, gateway)
+        until(lambda: len(traffic.wrong) > 5, gateway)
         moods[1].write_text(says)
-        until(lambda: gateway.predict(1).status == 502, 20, gateway)
+        until(lambda: gateway.predict(1).status == 502, gateway)
         got = gateway.predict(1, 2)
     for mood in moods:
         mood.unlink()
@@ -212,7 +212,7 @@ def test_what_is_no_answer_reaches_nobody(gateway: Gateway, says: str) -> None:
     assert refusals(traffic) == {("502", "BAD_ANSWER")}
     assert got.json["message"] == "the model's answer cannot be used; it was not passed on"
     with Traffic(gateway, callers=4) as after:
-        until(lambda: len(after.ids) > 50, 20, gateway)
+        until(lambda: len(after.ids) > 50, gateway)
     assert after.wrong == []
 
 
@@ -230,31 +230,32 @@ def test_what_is_no_answer_reaches_nobody(gateway: Gateway, says: str) -> None:
 def test_a_registry_that_fails_is_no_callers_business(
     gateway: Gateway, road: Road, fault: str, says: str
 ) -> None:
-    until(lambda: gateway.status["ledger"]["followed"], 30, gateway)
+    until(lambda: gateway.status["ledger"]["followed"], gateway)
     until_whole(gateway)
     with Traffic(gateway, callers=4, pause=PAUSE) as traffic:
         time.sleep(1)
         since = time.monotonic()
         with road.broken(fault):
-            until(lambda: says in gateway.status["ledger"]["reason"], 30, gateway)
+            until(lambda: says in gateway.status["ledger"]["reason"], gateway)
             assert not gateway.status["ledger"]["followed"]
             time.sleep(max(0.0, since + 1 - time.monotonic()))
-        until(lambda: gateway.status["ledger"]["followed"], 30, gateway)
+        until(lambda: gateway.status["ledger"]["followed"], gateway)
     assert gateway.status["ledger"]["reason"] == ""
     assert traffic.wrong == []
     assert set(traffic.versions) == {1}
     before = [received - sent for sent, received, *_ in traffic.answers if received < since]
     during = [received - sent for sent, received, *_ in traffic.answers if sent > since]
-    assert statistics.median(during) < 3 * statistics.median(before) + 0.01
-    assert max(during) < 3
+    # Who waited for the registry would wait for seconds, and for a slow one for all that time.
+    assert statistics.median(during) < 10 * statistics.median(before) + 0.25
+    assert max(during) < 10
 
 
 def test_a_version_that_never_answers_its_example_is_refused(
     gateway: Gateway, hanging: int
 ) -> None:
     with Traffic(gateway, callers=4, pause=PAUSE) as traffic:
-        until(lambda: "did not answer within 60 s" in gateway.status["problem"], 80, gateway)
-        until(lambda: len(traffic.versions) > 20, 20, gateway)
+        until(lambda: "did not answer within 60 s" in gateway.status["problem"], gateway)
+        until(lambda: len(traffic.versions) > 20, gateway)
     found = gateway.status
     assert (found["problem_version"], found["version"]) == (hanging, 1)
     assert traffic.wrong == []
@@ -273,10 +274,10 @@ def test_an_artifact_truncated_after_its_promotion_is_refused_and_the_next_is_fo
     bad, good = registry.version(), registry.version()
     with Traffic(gateway, callers=4, pause=PAUSE) as traffic:
         with road.broken("down"):
-            until(lambda: not gateway.status["ledger"]["followed"], 30, gateway)
+            until(lambda: not gateway.status["ledger"]["followed"], gateway)
             registry.promote(bad)
             truncate(registry.files(bad))
-        until(lambda: gateway.status["problem_version"] == bad, 30, gateway)
+        until(lambda: gateway.status["problem_version"] == bad, gateway)
         says = f"the artifact of v{bad} is not what was registered: its digest is "
         assert gateway.status["problem"].startswith(says)
         assert gateway.status["version"] == 1
@@ -285,7 +286,7 @@ def test_an_artifact_truncated_after_its_promotion_is_refused_and_the_next_is_fo
             time.sleep(0.5)
             assert gateway.status["ledger"]["production"] == bad
         gateway.until_live(good)
-        until(lambda: good in traffic.versions, 20, gateway)
+        until(lambda: good in traffic.versions, gateway)
     assert traffic.wrong == []
     assert set(traffic.versions) == {1, good}
 
@@ -321,7 +322,7 @@ def test_a_restart_without_the_registry_serves_the_last_good_state(
     again.uri = f"http://127.0.0.1:{free_port()}"  # nobody listens there
     again.start()
     with Traffic(again, callers=4, pause=PAUSE) as traffic:
-        until(lambda: len(traffic.ids) > 100, 20, again)
+        until(lambda: len(traffic.ids) > 100, again)
         found = again.status
     again.stop()
     assert traffic.wrong == []
@@ -337,11 +338,11 @@ def test_a_restart_does_not_wait_for_a_registry_that_is_slow(
     with road.broken("slow"):
         start = time.monotonic()
         again.start()
-        assert time.monotonic() - start < 30
+        assert time.monotonic() - start < 150  # it would be slow for 200 s
         with Traffic(again, callers=4, pause=PAUSE) as traffic:
-            until(lambda: len(traffic.ids) > 100, 20, again)
+            until(lambda: len(traffic.ids) > 100, again)
             assert "has not answered for" in again.status["ledger"]["reason"]
-    until(lambda: again.status["ledger"]["followed"], 30, again)
+    until(lambda: again.status["ledger"]["followed"], again)
     again.stop()
     assert traffic.wrong == []
     assert set(traffic.versions) == {production(registry)}
@@ -362,10 +363,10 @@ def test_without_registry_and_verified_copy_callers_are_asked_to_wait_until_it_c
     again.uri = road.address
     with road.broken("down"):
         again.start(wait_for="/ping")
-        until(lambda: not again.status["ledger"]["followed"], 30, again)
+        until(lambda: not again.status["ledger"]["followed"], again)
         if copies == "truncated":
             says = f"the copy of v{wanted} on this machine is not what was verified"
-            until(lambda: again.status["problem"].startswith(says), 30, again)
+            until(lambda: again.status["problem"].startswith(says), again)
         got = again.predict(1)
         assert (got.status, got.json["error_code"]) == (503, "NOT_READY")
         assert int(got.headers["retry-after"]) > 0
@@ -373,12 +374,13 @@ def test_without_registry_and_verified_copy_callers_are_asked_to_wait_until_it_c
         assert "does not answer" in again.status["ledger"]["reason"]
     with Traffic(again, callers=4, pause=PAUSE) as traffic:
         back = time.monotonic()
+        until(lambda: wanted in (again.status["starting"], again.status["version"]), again)
+        assert time.monotonic() - back < 60
         again.until_live(wanted)
-        assert time.monotonic() - back < 25
-        until(lambda: len(traffic.ids) > 20, 20, again)
+        until(lambda: len(traffic.ids) > 20, again)
     assert refusals(traffic) == {("503", "NOT_READY")}
-    statuses = [status for *_, status, _ in sorted(traffic.answers, key=lambda a: a[1])]
-    assert statuses == sorted(statuses, reverse=True)  # no 503 after the first answer
+    first = min(received for _, received, status, _ in traffic.answers if status == 200)
+    assert not [a for a in traffic.answers if a[0] > first and a[2] != 200]
     assert again.status["version"] == wanted
 
 
@@ -407,7 +409,7 @@ def test_what_is_archived_or_deleted_beside_the_ledger_is_served_on(
         # Neither does a new process need MLflow: it starts from the verified copy.
         (victim,) = again.served(live)
         os.kill(victim, signal.SIGKILL)
-        until(lambda: again.served(live) not in ([], [victim]), 60, again)
+        until(lambda: again.served(live) not in ([], [victim]), again)
         until_whole(again, 1)
     assert traffic.wrong == []
     assert set(traffic.versions) == {live}

@@ -106,7 +106,7 @@ def peak(gateway: Gateway) -> int:
 def test_a_model_without_a_version_does_not_stop_the_other(
     gateway: Gateway, registry: Registry, dawdler: socket.socket
 ) -> None:
-    until(lambda: about(gateway, "m")["version"] == 1, 60, gateway)
+    until(lambda: about(gateway, "m")["version"] == 1, gateway)
     assert gateway.predict(1).headers["x-understudy-model"] == "m"
     assert gateway.ask("POST", "/models/m/invocations", rows(2)).version == 1
     waiting = gateway.ask("POST", "/models/n/invocations", rows(3))
@@ -120,7 +120,7 @@ def test_a_model_without_a_version_does_not_stop_the_other(
     assert b'understudy_ready{model="n"} 0.0' in gateway.get("/metrics").body
     with Traffic(gateway, callers=2) as traffic:
         registry.promote(1, model="n")
-        until(lambda: gateway.get("/ready").status == 200, 60, gateway)
+        until(lambda: gateway.get("/ready").status == 200, gateway)
     assert traffic.wrong == []
     assert set(traffic.versions) == {1}
     got = gateway.ask("POST", "/models/n/invocations", rows(4))
@@ -379,12 +379,12 @@ def test_bodies_that_come_slowly_share_the_room_of_what_waits(gateway: Gateway) 
         for one in slow:
             one.sendall(head + b" " * 14_000_000)
         for one in slow:
-            one.settimeout(0.2)
+            one.settimeout(2)
             with suppress(TimeoutError):
                 refused += one.recv(100).startswith(b"HTTP/1.1 503")
     assert refused >= 12 - 64 // 14
     assert peak(gateway) - before < 150_000_000
-    until(lambda: gateway.predict(1).status == 200, 10, gateway)
+    until(lambda: gateway.predict(1).status == 200, gateway)
 
 
 HARDLY = {
@@ -454,7 +454,7 @@ def test_who_hangs_up_on_the_inference_protocol_leaves_no_trace(gateway: Gateway
             with socket.create_connection(("127.0.0.1", gateway.port)) as one:
                 one.sendall(head + body)
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        until(lambda: gateway.status["waiting"] == 0, 20, gateway)
+        until(lambda: gateway.status["waiting"] == 0, gateway)
     assert traffic.wrong == []
     assert "Traceback" not in gateway.log.read_text()
 
@@ -463,7 +463,7 @@ def test_who_hangs_up_on_the_inference_protocol_leaves_no_trace(gateway: Gateway
 
 
 def test_whom_there_is_no_room_for_is_told_so_at_once(gateway: Gateway) -> None:
-    until(lambda: gateway.predict(1).status == 200, 60, gateway)
+    until(lambda: gateway.predict(1).status == 200, gateway)
     before, answers, begin = peak(gateway), [], threading.Barrier(300)
     again: list[tuple[int, Got]] = []
 
@@ -502,7 +502,7 @@ def test_whom_there_is_no_room_for_is_told_so_at_once(gateway: Gateway) -> None:
     for got, _ in refused:
         assert (got.status, got.json["error_code"]) == (503, "OVERLOADED")
         assert int(got.headers["retry-after"]) >= 1
-    assert max(took for _, took in refused) < 1
+    assert max(took for _, took in refused) < 10  # who waited for room would wait for 20 s
     assert all(got.headers["x-request-id"] == f"n{n}" for n, got, _ in answers)
     assert all(got.headers["x-request-id"] == f"n{n}" for n, got in again)
     assert sum(got.status == 200 for _, got in again) == len(refused)
@@ -522,7 +522,7 @@ def test_tokens_are_needed_and_taken_away_while_it_runs(gateway: Gateway) -> Non
 
     assert predict("").status == 200
     website = gateway.command("token", "website").strip()
-    until(lambda: predict("").status == 401, 2, gateway)
+    until(lambda: predict("").status == 401, gateway)
     refused = predict("")
     assert refused.headers["www-authenticate"] == "Bearer"
     assert refused.json["error_code"] == "UNAUTHENTICATED"
@@ -537,21 +537,21 @@ def test_tokens_are_needed_and_taken_away_while_it_runs(gateway: Gateway) -> Non
     refresh = gateway.ask("POST", "/admin/refresh", {}, Authorization=f"Bearer {website}")
     assert refresh.status == 401
     deciding = gateway.command("token", "ops", "--admin").strip()
-    until(lambda: predict(deciding).status == 200, 2, gateway)
+    until(lambda: predict(deciding).status == 200, gateway)
     refresh = gateway.ask("POST", "/admin/refresh", {}, Authorization=f"Bearer {deciding}")
     assert refresh.status == 200
     assert gateway.get("/openapi.json").json["paths"]["/invocations"]["post"]["security"] == [
         {"bearer": []}
     ]
     other = json.loads(gateway.command("token", "other", "--json"))["token"]
-    until(lambda: predict(other).status == 200, 2, gateway)
+    until(lambda: predict(other).status == 200, gateway)
     gateway.command("token", "website", "--remove")
-    until(lambda: predict(website).status == 401, 2, gateway)
+    until(lambda: predict(website).status == 401, gateway)
     assert predict(other).status == predict(deciding).status == 200
     gateway.command("token", "ops", "--remove")
-    until(lambda: predict(deciding).status == 401, 2, gateway)
+    until(lambda: predict(deciding).status == 401, gateway)
     gateway.command("token", "other", "--remove")
-    until(lambda: predict("").status == 200, 2, gateway)
+    until(lambda: predict("").status == 200, gateway)
     kept = (gateway.folder / "tokens.json").read_text() + gateway.log.read_text()
     assert not any(token in kept for token in (website, deciding, other, gateway.token))
 
@@ -564,17 +564,16 @@ def test_a_rollback_from_the_shell_is_the_gateways(gateway: Gateway, registry: R
     other = Traffic(gateway, callers=1)
     with Traffic(gateway, callers=4, path="/models/n/invocations") as traffic, other:
         registry.promote(second, model="n")
-        until(lambda: about(gateway, "n")["version"] == second, 60, gateway)
-        until(lambda: about(gateway, "n")["rollback_ready"], 60, gateway)
+        until(lambda: about(gateway, "n")["version"] == second, gateway)
+        until(lambda: about(gateway, "n")["rollback_ready"], gateway)
         said = json.loads(
             gateway.command("rollback", "--model", "n", "--json", "--reason", "late at noon")
         )
         since = time.monotonic()
-        time.sleep(0.3)
+        until(lambda: sum(sent > since for sent, *_ in traffic.answers) > 10, gateway)
     assert traffic.wrong == other.wrong == []
     assert set(traffic.versions) == {1, second}
     assert all(version == 1 for sent, _, _, version in traffic.answers if sent > since)
-    assert sum(sent > since for sent, *_ in traffic.answers) > 10
     # The other model did not notice.
     assert set(other.versions) == {1}
     for fact in ("swaps", "restarts", "ledger"):
@@ -703,13 +702,13 @@ def test_commands_know_their_gateway_by_its_certificate(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
     monkeypatch.chdir(registry.root)
     here = f"https://127.0.0.1:{closed.port}"
-    assert nearby.poke("m") == [here]
+    until(lambda: nearby.poke("m") == [here], closed)
     (known,) = nearby.running(registry.root, "m")
     with Impostor(certificate(tmp_path, "theirs")) as impostor:
         elsewhere = replace(known, address=f"https://127.0.0.1:{impostor.port}")
         with pytest.raises(ConnectionError, match="another certificate"):
             elsewhere.post("/admin/refresh", {"model": "m"}, 5)
-    assert impostor.heard == [b""]
+    assert not any(impostor.heard)
 
 
 def test_a_promotion_and_a_rollback_reach_a_gateway_with_tls(
@@ -718,12 +717,11 @@ def test_a_promotion_and_a_rollback_reach_a_gateway_with_tls(
     with Traffic(closed, callers=2) as traffic:
         said = closed.command("rollback", "--reason", "late at noon")
         since = time.monotonic()
-        time.sleep(0.3)
+        until(lambda: sum(sent > since for sent, *_ in traffic.answers) > 3, closed)
     assert traffic.wrong == []
     assert re.search(r"^the gateway answers with v1, after [\d.]+ ms$", said, re.MULTILINE)
     assert "v2: Production -> Archived" in said
     assert all(version == 1 for sent, _, _, version in traffic.answers if sent > since)
-    assert sum(sent > since for sent, *_ in traffic.answers) > 3
 
 
 def no_file(folder: Path) -> tuple[Path | None, Path | None]:

@@ -97,7 +97,7 @@ def writer(gateway: Gateway) -> int:
 
 
 def kill_writer(gateway: Gateway) -> None:
-    until(lambda: writer(gateway) != 0, 20, gateway)
+    until(lambda: writer(gateway) != 0, gateway)
     os.kill(writer(gateway), signal.SIGKILL)
 
 
@@ -123,7 +123,7 @@ def stored(gateway: Gateway) -> set[str]:
 
 def require_all_accounted_for(gateway: Gateway, answered: list[str]) -> int:
     """Every answer is in the log, or counted as lost; returns how many are lost."""
-    until(lambda: said(gateway)["queued"] == 0, 40, gateway)
+    until(lambda: said(gateway)["queued"] == 0, gateway)
     assert writes(gateway)
     counts = said(gateway)
     counts.pop("problem")
@@ -142,10 +142,10 @@ def test_a_writer_that_is_killed_in_mid_write_costs_no_answer_and_no_record(
     with Traffic(gateway) as traffic:
         for _ in range(4):
             before = said(gateway)["written"]
-            until(lambda: said(gateway)["written"] > before + 50, 20, gateway)  # noqa: B023
+            until(lambda: said(gateway)["written"] > before + 50, gateway)  # noqa: B023
             kill_writer(gateway)
-            until(lambda: "signal 9" in said(gateway)["problem"], 5, gateway)
-        until(lambda: writes(gateway), 20, gateway)
+            until(lambda: "signal 9" in said(gateway)["problem"], gateway)
+        until(lambda: writes(gateway), gateway)
     answered += traffic.ids
     assert traffic.wrong == []
     assert require_all_accounted_for(gateway, answered) == 0
@@ -164,12 +164,12 @@ def test_a_full_disk_costs_no_answer_and_what_is_not_logged_is_counted(
 ) -> None:
     data = [[1, 1.5, "echo", "a" * LARGE]]
     large = {"dataframe_split": {"columns": [*COLUMNS, "more"], "data": data}}
-    until(lambda: writer(gateway) != 0, 20, gateway)
+    until(lambda: writer(gateway) != 0, gateway)
     full = writer(gateway)
     with Traffic(gateway, callers=2) as traffic:
         # No file may grow beyond what each of the log's has already: for the writer, a full disk.
         resource.prlimit(full, resource.RLIMIT_FSIZE, (1000, -1))
-        until(lambda: "disk" in said(gateway)["problem"], 20, gateway)
+        until(lambda: "disk" in said(gateway)["problem"], gateway)
         for _ in range(KEPT_FREE // LARGE + 4):
             got = gateway.ask("POST", "/invocations", large)
             assert got.status == 200, got
@@ -182,7 +182,7 @@ def test_a_full_disk_costs_no_answer_and_what_is_not_logged_is_counted(
         assert (label.status, label.json["error_code"]) == (503, "LOG_NOT_WRITTEN")
         assert int(label.headers["retry-after"]) >= 1
         resource.prlimit(full, resource.RLIMIT_FSIZE, (-1, -1))
-        until(lambda: writes(gateway), 40, gateway)
+        until(lambda: writes(gateway), gateway)
     answered += traffic.ids
     assert traffic.wrong == []
     assert require_all_accounted_for(gateway, answered) > 0
@@ -207,14 +207,14 @@ def test_a_log_that_may_not_be_written_costs_no_answer_and_no_record(
         for path in closed:
             path.chmod(0o400 if what == "file" else 0o000)
         kill_writer(gateway)
-        until(lambda: word in said(gateway)["problem"], 20, gateway)
+        until(lambda: word in said(gateway)["problem"], gateway)
         before = len(traffic.answers)
-        until(lambda: len(traffic.answers) > before + 100, 20, gateway)
+        until(lambda: len(traffic.answers) > before + 100, gateway)
         assert said(gateway)["queued"] >= 100
         assert metrics(gateway)["queued"] >= 100
         for path in closed:
             path.chmod(0o600 if what == "file" else 0o700)
-        until(lambda: writes(gateway), 20, gateway)
+        until(lambda: writes(gateway), gateway)
     answered += traffic.ids
     assert traffic.wrong == []
     assert require_all_accounted_for(gateway, answered) == lost
@@ -223,7 +223,7 @@ def test_a_log_that_may_not_be_written_costs_no_answer_and_no_record(
 def test_a_gateway_that_ends_writes_what_it_answered(gateway: Gateway, answered: list[str]) -> None:
     lost = said(gateway)["lost"]
     with Traffic(gateway, callers=4) as traffic:
-        until(lambda: len(traffic.ids) > 200, 20, gateway)
+        until(lambda: len(traffic.ids) > 200, gateway)
     answered += traffic.ids
     assert gateway.stop() == 0
     there = stored(gateway)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Project
+from tests.flow.servers import mlflow_server
 from tests.flow.test_own_data import DIABETES, diabetes
 
 pytestmark = pytest.mark.flow
@@ -29,28 +25,8 @@ def server(
     """A real `mlflow server` with two workers."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy2(migrated, folder / "mlflow.db")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        ["mlflow", "server", "--port", str(port), "--workers", "2",
-         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-         "--artifacts-destination", str(folder / "artifacts")],
-        cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(180):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310
-                break
-            except OSError:
-                time.sleep(0.5)
+    with mlflow_server(folder, environment, f"sqlite:///{folder}/mlflow.db") as address:
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
 
 
 @pytest.fixture(scope="module")

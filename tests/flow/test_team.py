@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from tests.conftest import REPOSITORY, Project
 from tests.flow.gateways import Got, send, until
-from tests.flow.servers import free_port, mlflow_server
+from tests.flow.servers import free_port, mlflow_server, stop
 from tests.flow.test_own_data import DIABETES, diabetes
 
 pytestmark = [pytest.mark.flow, pytest.mark.slow]
@@ -63,11 +63,10 @@ def listening(port: int, *command: str, **env: str) -> Iterator[None]:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return True
 
-        until(answers, 60)
+        until(answers)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        stop(process)
 
 
 def databases(url: str, *names: str) -> list[str]:
@@ -180,9 +179,9 @@ def gateway(there: Project) -> Iterator[int]:
     known = there.root / ".understudy/gateways" / f"{process.pid}.json"
     try:
         try:
-            until(lambda: process.poll() is not None or known.read_text() != "", 60)
+            until(lambda: process.poll() is not None or known.read_text() != "")
             port = int(json.loads(known.read_text())["address"].rpartition(":")[2])
-            until(lambda: send(port, "GET", "/ready", None, {}).status == 200, 60)
+            until(lambda: send(port, "GET", "/ready", None, {}).status == 200)
         except (AssertionError, OSError):
             pytest.fail(log.read_text()[-3000:])
         yield port
@@ -266,9 +265,9 @@ def test_the_whole_loop_from_two_machines(
         assert ask(port, table[:1]).status == 401
         first = ask(port, table[:1], token)
         assert first.version == 2, first.body
-        until(lambda: status(port)["rollback_ready"], 60)
+        until(lambda: status(port)["rollback_ready"])
         assert tool(ana, "rollback", "--reason", "answers look odd")["version"] == 1
-        until(lambda: status(port)["version"] == 1, 10)
+        until(lambda: status(port)["version"] == 1)
         second = ask(port, table[:1], token)
         assert (second.status, second.version) == (200, 1)
         assert second.json["predictions"] != first.json["predictions"]

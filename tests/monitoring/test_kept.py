@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
@@ -119,13 +121,13 @@ def test_one_at_a_time_and_who_died_holds_nothing_up(
             pass
     with other.turn():
         pass
-    monkeypatch.setattr(module, "TURN", 0.3)
+    monkeypatch.setattr(module, "TURN", 2.0)
     Kept(url, "m")._take_turn("a monitor that dies")
     with pytest.raises(MonitorBusy, match="a monitor that dies is looking at m"), kept.turn():
         pytest.fail("two at once")
-    time.sleep(0.4)
+    time.sleep(2.1)
     with other.turn():
-        time.sleep(0.8)  # whatever it waits for, it is at work
+        time.sleep(2.5)  # whatever it waits for, it is at work
         with busy, kept.turn():
             pytest.fail("two at once")
         other.require_turn()
@@ -142,26 +144,27 @@ def test_who_lost_the_turn_does_nothing_that_must_not_be_done_twice(kept: Kept, 
         pytest.fail("its turn was taken away")
 
 
-def _take(url: str, gate: object, taken: object) -> None:
-    gate.wait()  # type: ignore[attr-defined]
+def _take(url: str, gate: Barrier, taken: Queue[bool], over: Event) -> None:
+    gate.wait()
     try:
         with Kept(url, "m").turn():
-            taken.put(True)  # type: ignore[attr-defined]
-            time.sleep(1.5)
+            taken.put(True)
+            over.wait(100)
     except MonitorBusy:
-        taken.put(False)  # type: ignore[attr-defined]
+        taken.put(False)
 
 
 def test_of_several_processes_one_has_the_turn(kept: Kept, url: str) -> None:
     context = multiprocessing.get_context("fork")
-    gate, taken = context.Barrier(4), context.Queue()
+    gate, taken, over = context.Barrier(4), context.Queue(), context.Event()
     kept.close()
-    several = [context.Process(target=_take, args=(url, gate, taken)) for _ in range(4)]
+    several = [context.Process(target=_take, args=(url, gate, taken, over)) for _ in range(4)]
     for one in several:
         one.start()
-    found = [taken.get(timeout=30) for _ in several]
+    found = [taken.get(timeout=100) for _ in several]
+    over.set()
     for one in several:
-        one.join(30)
+        one.join(100)
     assert sorted(found) == [False, False, False, True]
 
 

@@ -318,7 +318,8 @@ def test_what_the_gateway_counts_is_what_is_drawn() -> None:
     metrics.refuse("m", "OVERLOADED")
     minutes = plot.gather(metrics.last_minutes("m"), time.time() + plot.STEP, 60)
     assert (minutes.answered, minutes.failed) == (40, 1)
-    assert [v for v in minutes.mean if v is not None] == [pytest.approx(4)]
+    # Two means where a step ended between them.
+    assert {round(v, 6) for v in minutes.mean if v is not None} == {4}
 
 
 @pytest.mark.parametrize(
