@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -64,7 +65,10 @@ def _no_waiting() -> Iterator[None]:
     """Actors of one process would wait for one another's turn for ever, and sleep for nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turn, "of", lambda *_, **__: contextlib.nullcontext(True))
-        patch.setattr(time, "sleep", lambda _: None)
+        # Not for others: a thread that Spark's tests left would go round and round.
+        patch.setattr(
+            promote, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None)
+        )
         yield
 
 
