@@ -36,7 +36,7 @@ check: $(VENV)/test
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n auto --dist loadfile --durations=10
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations=10
 
 # Half a year of the demonstration's data through a gateway, watched and retrained.
 year: $(VENV)/demo

@@ -82,6 +82,14 @@ class Project:
         self.run("git", "commit", "-q", "--allow-empty", "-m", message)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast files come first; then flows, slow ones before others, so that none is left alone."""
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda i: ("flow" in marks[i.path], "slow" not in marks[i.path]))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _what_stays_is_no_garbage() -> Iterator[None]:
     """MLflow's stores keep millions of objects for their databases, to be looked at each time."""
