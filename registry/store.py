@@ -39,6 +39,9 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository 
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402 - MLflow lets these through
 
+# It logs the stack of what it raises as well, and a gateway would fill its log at each look.
+logging.getLogger("mlflow.store.db.utils").addFilter(lambda found: found.levelno < logging.ERROR)
+
 ENTRY_TAG = "understudy.entry"
 HEAD_TAG = "understudy.head"
 """On the registered model: the ledger head that stages and aliases were last set from."""

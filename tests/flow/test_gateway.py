@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -9,6 +10,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -351,21 +353,29 @@ def test_the_light_goes_out_with_the_version_that_stands_by(gateway: Gateway) ->
     gateway.until_ready(1)
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """As a backup and its return are made while others read and write: as one transaction."""
+    opened = (contextlib.closing(sqlite3.connect(path)) for path in (source, target))
+    with next(opened) as one, next(opened) as other:
+        one.backup(other)
+
+
 def test_while_the_registry_is_away_or_older(gateway: Gateway, registry: Registry) -> None:
     gateway.until_live(2)
-    aside = registry.database.with_suffix(".aside")
-    shutil.copy2(registry.database, aside)
+    backup = registry.database.with_suffix(".backup")
+    copy_database(registry.database, backup)
     with Traffic(gateway, callers=2) as traffic:
-        registry.database.write_bytes(b"this is no database at all" * 1000)
-        until(lambda: not gateway.status["ledger"]["followed"], gateway)
+        with contextlib.closing(sqlite3.connect(registry.database)) as there:
+            there.execute("ALTER TABLE model_versions RENAME TO elsewhere")
+        until(lambda: "no such table" in gateway.status["ledger"]["reason"], gateway)
+        assert not gateway.status["ledger"]["followed"]
         assert gateway.predict(1).version == 2
-        shutil.copy2(aside, registry.database)
+        copy_database(backup, registry.database)
         until(lambda: gateway.status["ledger"]["followed"], gateway)
-        # By a process that has not had the broken file open.
         gateway.command("rollback", "--reason", "from outside")
         gateway.until_live(1)
         gateway.until_ready(None)
-        shutil.copy2(aside, registry.database)
+        copy_database(backup, registry.database)
         until(lambda: "is gone from the registry" in gateway.status["ledger"]["reason"], gateway)
         assert gateway.predict(1).version == 1
     assert traffic.wrong == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ def test_a_file_that_is_no_database_is_said_not_to_answer(tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at " * 20)
     with pytest.raises(RegistryUnreachable, match=r"does not answer \(DatabaseError\)"):
         Store(f"sqlite:///{tmp_path}/notes.txt").shown("m")
+
+
+def test_a_database_without_its_tables_is_told_in_a_sentence_and_no_stack(
+    store: Any, tiny: Tiny, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store.models()  # MLflow opens a database when it is first asked
+    with contextlib.closing(sqlite3.connect(tiny.uri.removeprefix("sqlite:///"))) as there:
+        there.execute("ALTER TABLE registered_models RENAME TO elsewhere")
+    with pytest.raises(RegistryUnreachable, match=r"does not answer \(.*no such table: regist"):
+        store.shown("m")
+    assert "ERROR" not in capfd.readouterr().err
 
 
 def test_a_version_that_only_mlflow_has_is_named_with_the_command_that_enters_it(
