@@ -100,10 +100,9 @@ def served(
     has answered that. `folder` is for its log. Raises NotServed with the last line it wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
     log = folder / "server.log"
     limit = patience or PATIENCE[manager]
-    with log.open("wb") as stream:
+    with reserved_port() as port, log.open("wb") as stream:
         process = subprocess.Popen(
             command(files, manager, port),
             cwd=folder,  # nothing of this project is found there by accident
@@ -128,11 +127,21 @@ def command(files: Path, manager: Manager, port: int) -> list[str]:
     ]
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port of this machine that nobody listens at, or is given by chance while this lasts.
+
+    A server takes seconds until it listens, and whoever listened there before it would answer in
+    its place. Linux lets those share a port that nobody listens at yet who name it and say
+    SO_REUSEADDR, as servers do; who asks for any port gets another.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+        if sys.platform != "linux":  # where two can be bound only if both say SO_REUSEPORT
+            held.close()
+        yield port
 
 
 def body(rows: pd.DataFrame) -> bytes:
@@ -191,7 +200,8 @@ def _until_it_answers(
         try:
             with contextlib.closing(_connection(port, min(left, ANSWER_WITHIN))) as connection:
                 _asked(connection, *example)
-            return time.monotonic() - start
+            if process.poll() is None:  # or somebody else has answered
+                return time.monotonic() - start
         except ConnectionRefusedError:
             time.sleep(0.1)  # it does not listen yet
         except NotServed as error:

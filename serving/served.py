@@ -66,9 +66,11 @@ class Served:
 
     async def start(self, patience: float = 0.0) -> None:
         """Start it and wait until it answers its example. Raises NotStarted."""
+        with scoring.reserved_port() as self._port:
+            await self._start(patience or scoring.PATIENCE[self.artifact.manager])
+
+    async def _start(self, limit: float) -> None:
         begin = time.monotonic()
-        limit = patience or scoring.PATIENCE[self.artifact.manager]
-        self._port = scoring.free_port()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as stream:
             # In the thread of the event loop: the process dies with the thread that started it.
@@ -109,7 +111,8 @@ class Served:
             except scoring.NotServed as error:
                 raise NotStarted(f"{error}{scoring.last_line(self._log)}") from None
             else:
-                return
+                if self.alive:  # or somebody else has answered
+                    return
         said = scoring.last_line(self._log)
         raise NotStarted(f"the scoring server did not answer within {limit:g} s{said}")
 

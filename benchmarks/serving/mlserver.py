@@ -22,6 +22,7 @@ from benchmarks.serving.servers import until_it_answers
 from benchmarks.serving.subject import Subject, tensors
 from registry import scoring
 from tests.flow.gateways import post, send
+from tests.flow.servers import free_port
 
 PINNED = Path(__file__).with_name("mlserver.txt")
 PATH = "/v2/models/m/infer"
@@ -71,12 +72,12 @@ def environment() -> Path:
 @contextmanager
 def mlserver(subject: Subject, setting: Setting) -> Iterator[Target]:
     """`mlserver start` on the artifact in Production, computing with one thread as ours does."""
-    programs, port = environment(), scoring.free_port()
+    programs, port = environment(), free_port()
     folder = subject.root / "mlserver"
     folder.mkdir(exist_ok=True)
-    ports = {"http_port": port, "grpc_port": scoring.free_port()}
+    ports = {"http_port": port, "grpc_port": free_port()}
     server = {
-        "host": "127.0.0.1", **ports, "metrics_port": scoring.free_port(), "debug": False,
+        "host": "127.0.0.1", **ports, "metrics_port": free_port(), "debug": False,
         "parallel_workers": setting.parallel_workers,
     }  # fmt: skip
     model = {

@@ -22,6 +22,7 @@ import yaml
 from benchmarks.serving.subject import Subject
 from registry import scoring
 from tests.flow.gateways import send
+from tests.flow.servers import free_port
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def environment(subject: Subject) -> dict[str, str]:
 @contextmanager
 def bare(subject: Subject, *, threads: int | None = None) -> Iterator[int]:
     """`mlflow models serve` on what is in Production; `threads` of MLflow's choice unless given."""
-    port = scoring.free_port()
+    port = free_port()
     env = environment(subject)
     if threads is not None:
         env = {**scoring.environment(threads), "MLFLOW_TRACKING_URI": subject.uri}

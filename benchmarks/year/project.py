@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from monitoring.sections import MonitorParams
 from monitoring.setting import Setting
 from registry import settings
 from serving.sections import ServeParams
+from tests.flow.servers import free_port
 
 PATIENCE = 180.0
 
@@ -108,9 +108,7 @@ class Project:
     @contextmanager
     def gateway(self) -> Iterator[Gateway]:
         """`understudy serve`, ready."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         folder = self.folder / ".understudy"
         folder.mkdir(exist_ok=True)
         with (folder / "gateway.log").open("w") as stream:

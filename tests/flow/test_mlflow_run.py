@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Project
+from tests.flow.servers import free_port
 from tests.flow.test_own_data import DIABETES, diabetes
 
 pytestmark = pytest.mark.flow
@@ -160,9 +161,7 @@ def _pipeline_files(project: Project) -> dict[str, bytes]:
 @contextmanager
 def git_server(folder: Path) -> Iterator[str]:
     """A `git daemon` over the repositories in a folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         ["git", "daemon", "--export-all", f"--base-path={folder}", "--listen=127.0.0.1",
          f"--port={port}", str(folder)],
