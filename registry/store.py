@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -13,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, ClassVar
 
 from registry import settings
 from registry.errors import (
@@ -232,7 +233,7 @@ class Store:
 
     def create_version(self, model: str, model_id: str, tags: dict[str, str]) -> int:
         """Register a logged model; returns the number MLflow gave it."""
-        with self._reaching(), _silent_logs():
+        with self._reaching(), _silent():
             made = mlflow.register_model(f"models:/{model_id}", model, tags=tags)
         return int(made.version)
 
@@ -367,9 +368,11 @@ class Store:
                     if found
                     else self._client.create_experiment(experiment, self._beside(experiment))
                 )
+                # A run that anybody can see has its tags, even if nothing more comes of it.
                 below = {"mlflow.parentRunId": parent} if parent else {}
-                made = self._client.create_run(where, run_name=name, tags=below)
+                made = self._client.create_run(where, run_name=name, tags={**below, **tags})
                 run = str(made.info.run_id)
+                tags = {}
             self._client.log_batch(
                 run,
                 params=[Param(key, text) for key, text in params.items()],
@@ -461,7 +464,7 @@ def reaching(uri: str) -> Iterator[None]:
 
 def load(folder: Path) -> Any:
     """A downloaded model as a Python function with `predict` and `metadata`."""
-    with _silent_logs():
+    with _silent():
         return mlflow.pyfunc.load_model(str(folder))
 
 
@@ -524,16 +527,36 @@ def _short(text: str, whole: str = "") -> str:
     return shorten(text, 120, placeholder=" ...")
 
 
+class _Quiet:
+    """How many threads want MLflow's loggers quiet, and what these say for the others."""
+
+    lock = threading.Lock()
+    count = 0
+    levels: ClassVar[dict[str, int]] = {"mlflow": 0, "alembic": 0}
+
+
 @contextmanager
 def _silent_logs() -> Iterator[None]:
     """MLflow reports each registration and migration in lines nobody asked for."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    with _Quiet.lock:
+        _Quiet.count += 1
+        if _Quiet.count == 1:
+            for name in _Quiet.levels:
+                logger = logging.getLogger(name)
+                _Quiet.levels[name] = logger.level
+                logger.setLevel(logging.ERROR)
     try:
-        with redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        with _Quiet.lock:
+            _Quiet.count -= 1
+            if _Quiet.count == 0:
+                for name, level in _Quiet.levels.items():
+                    logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Not even what is printed is seen; stderr is that of all threads, so not in a gateway."""
+    with _silent_logs(), redirect_stderr(io.StringIO()):
+        yield
