@@ -33,6 +33,12 @@ TURN = 120.0
 TRIES = 20
 """After so many failures an alert is given up, and said to be."""
 
+_ONE_AFTER_THE_OTHER = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(hashtext('understudy monitor'))",
+}
+"""Two monitors that are the first at the same moment would both make the tables."""
+
 _tables = sa.MetaData()
 _windows = sa.Table(
     "monitor_windows",
@@ -142,6 +148,7 @@ class Kept:
             if self._engine.dialect.name == "sqlite":
                 Path(name).parent.mkdir(parents=True, exist_ok=True)
             with self._connected() as connection:
+                connection.exec_driver_sql(_ONE_AFTER_THE_OTHER[self._engine.dialect.name])
                 _tables.create_all(connection)
         except OSError as error:
             raise MonitorStoreRefused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -45,6 +46,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def kept(url: str) -> Kept:
     return Kept(url, "m")
+
+
+def test_several_may_be_the_first_at_the_same_moment(url: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: Kept(url, "m"), range(8)))
+    assert [kept.windows(1) for kept in found] == [[]] * 8
 
 
 def test_windows_come_back_as_they_were_by_number(kept: Kept, url: str) -> None:
