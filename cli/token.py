@@ -25,23 +25,22 @@ def command(name: str, admin: bool, remove: bool, folder: Path | None, as_json: 
     from registry import settings
     from serving import nearby, tokens
 
-    where = folder or settings.find_root() / nearby.FOLDER
-    known = tokens.read(where)
-    if remove:
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            raise click.ClickException(f"there is no token {name!r}; there are: {names}")
-        tokens.write(where, {k: v for k, v in known.items() if k != name})
-        said = {"removed": name}
-    else:
-        if not name.isprintable() or not 0 < len(name) <= 100:
-            raise click.ClickException("a name has 1 to 100 printable letters")
-        if name in known:
-            raise click.ClickException(f"there is a token {name!r} already; --remove it first")
-        made = tokens.new()
-        scope = "admin" if admin else "predict"
-        tokens.write(where, {**known, name: {"scope": scope, "sha256": tokens.hashed(made)}})
-        said = {"token": made, "scope": scope}
+    with tokens.changing(folder or settings.find_root() / nearby.FOLDER) as known:
+        if remove:
+            if name not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise click.ClickException(f"there is no token {name!r}; there are: {names}")
+            del known[name]
+            said = {"removed": name}
+        else:
+            if not name.isprintable() or not 0 < len(name) <= 100:
+                raise click.ClickException("a name has 1 to 100 printable letters")
+            if name in known:
+                raise click.ClickException(f"there is a token {name!r} already; --remove it first")
+            made = tokens.new()
+            scope = "admin" if admin else "predict"
+            known[name] = {"scope": scope, "sha256": tokens.hashed(made)}
+            said = {"token": made, "scope": scope}
     if as_json:
         options.show_json(said)
     elif remove:

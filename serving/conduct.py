@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -476,6 +477,6 @@ class Conductor:
         """The verdicts that the ledger may not have yet; the last few are enough."""
         last = dict(list(self._stopped.items())[-20:])
         with contextlib.suppress(OSError):
-            new = self._path.with_suffix(".new")
+            new = self._path.with_suffix(f".{os.getpid()}")
             new.write_text(json.dumps(last))
             new.replace(self._path)

@@ -10,10 +10,12 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from registry import turn
 from registry.errors import UnderstudyError
 
 Scope = Literal["predict", "admin"]
@@ -45,7 +47,7 @@ class Tokens:
     def __init__(self, folder: Path, own: str) -> None:
         """Those of a folder, and one of the gateway's own. Raises TokensUnreadable, OSError."""
         self._path, self._own = folder / FILE, ("admin", hashed(own))
-        self._written: tuple[int, int] | None = None
+        self._written: tuple[int, int, int] | None = None
         self._known: list[tuple[str, str]] = []
         self._take(folder)
 
@@ -80,13 +82,13 @@ class Tokens:
         return found
 
 
-def _written(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+def _written(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def read(folder: Path) -> dict[str, dict[str, str]]:
@@ -104,10 +106,21 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
     return raw
 
 
-def write(folder: Path, known: Mapping[str, Mapping[str, str]]) -> None:
+@contextmanager
+def changing(folder: Path) -> Iterator[dict[str, dict[str, str]]]:
+    """What `read` gives, to be changed in the block and kept after it, by one at a time.
+
+    Raises TokensUnreadable, OSError. Nothing is kept of a block that raises.
+    """
+    with turn.of(str(folder.resolve()), FILE):
+        known = read(folder)
+        yield known
+        _write(folder / FILE, known)
+
+
+def _write(path: Path, known: Mapping[str, Mapping[str, str]]) -> None:
     """Keep names, scopes and hashes, readable for this user only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
     new_path = path.with_suffix(".new")
     handle = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as stream:

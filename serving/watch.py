@@ -118,7 +118,9 @@ class Watch:
             self._require_same(self._store, self._found)
             found = projection.read(self._store, self.model, self._found)
         self._found = found
-        return self._wanted(found)
+        wanted = self._wanted(found)
+        self._keep(wanted)
+        return wanted
 
     def _require_same(self, store: Store, found: Replay) -> None:
         """The last entry that was read is still there, and the same."""
@@ -161,7 +163,7 @@ class Watch:
         path = self._folder / "last.json"
         text = json.dumps(asdict(wanted))
         with contextlib.suppress(OSError):  # a full disk is no reason not to serve
-            new = path.with_suffix(".new")
+            new = path.with_suffix(f".{os.getpid()}")  # of other gateways of the project, too
             new.write_text(text)
             new.replace(path)
 
@@ -251,6 +253,13 @@ class Watch:
                 return
         raise Unfit("another gateway writes the same copy of it again and again")
 
+    def _keep(self, wanted: Wanted) -> None:
+        """Another gateway of this project does not forget what was touched just now."""
+        for live in (wanted.production, wanted.former, wanted.challenger):
+            if live is not None and live.digest:
+                with contextlib.suppress(OSError):  # it is not here, or this is no disk to write to
+                    os.utime(self._folder / "models" / live.digest)
+
     def _forget_old(self, needed: Collection[str]) -> None:
         folder = self._folder / "models"
         for path in folder.glob(f"*{NEW}"):  # of a gateway that ended while it fetched
@@ -258,8 +267,16 @@ class Watch:
                 if time.time() - path.stat().st_mtime > ABANDONED:
                     shutil.rmtree(path, ignore_errors=True)
         others = [p for p in folder.iterdir() if p.name not in needed and not p.name.endswith(NEW)]
-        for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-KEPT_MODELS]:
+        for path in sorted(others, key=_touched)[:-KEPT_MODELS]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _touched(path: Path) -> float:
+    """Seconds since 1970; 0 of what another gateway has just removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _entry(winner: Numbered) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from registry import digest
 from registry.store import Store
-from serving.watch import ABANDONED, NEW, Live, Watch
+from serving.watch import ABANDONED, KEPT_MODELS, NEW, Live, Wanted, Watch
 
 
 @pytest.fixture
@@ -67,6 +67,18 @@ def test_each_fetches_into_a_folder_of_its_own_and_leaves_none(
     assert len(set(used)) == 2
     assert [path.name for path in files.parent.iterdir()] == [live.digest]
     assert files.stat().st_mode & 0o055 == model.stat().st_mode & 0o055
+
+
+def test_what_another_gateway_serves_is_not_forgotten(tmp_path: Path) -> None:
+    """It was fetched long ago, but whoever follows a ledger touches what the ledger names."""
+    one, other = watch(tmp_path), watch(tmp_path)
+    for n in range(KEPT_MODELS + 3):
+        (tmp_path / "models" / f"{n}").mkdir(parents=True)
+        os.utime(tmp_path / "models" / f"{n}", (n, n))
+    one._keep(Wanted(production=Live(1, "0", ""), former=Live(2, "", ""), challenger=None))
+    other._forget_old({f"{KEPT_MODELS + 2}"})
+    left = {int(path.name) for path in (tmp_path / "models").iterdir()}
+    assert left == {0, *range(3, KEPT_MODELS + 3)}
 
 
 def test_what_a_gateway_left_when_it_ended_is_taken_out_a_day_later(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_names(tmp_path: Path) -> None:
     assert "1 to 100 printable letters" in command(tmp_path, "b\n", code=1)
     assert command(tmp_path, "a", "--remove") == "removed: a\n"
     assert tokens.read(tmp_path) == {}
+
+
+def test_two_who_make_tokens_at_once_get_both(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: change(tmp_path, str(n)), range(40)))
+    assert tokens.read(tmp_path).keys() == set(made)
+
+
+def change(folder: Path, name: str) -> str:
+    with tokens.changing(folder) as known:
+        known[name] = {"scope": "predict", "sha256": tokens.hashed(name)}
+    return name
 
 
 @pytest.mark.parametrize("text", ['{"a": 3}', "[", "[]"])
