@@ -91,7 +91,9 @@ class _Storage(MlflowStorage):  # type: ignore[misc] # mlflow ships no types
         )
         found = [self._trial(run.info.run_id) for run in runs]
         return sorted(
-            (t for t in found if states is None or t.state in states), key=lambda t: t.number
+            (t for t in found if states is None or t.state in states),
+            # On Spark MLflow may give one number to two that begin in the same millisecond.
+            key=lambda t: (t.number, _run(t)),
         )
 
     def _trial(self, run: str) -> FrozenTrial:

@@ -110,13 +110,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What commands run with: this environment's programs, an empty home, no telemetry."""
+    # A home without matplotlib's list of fonts gets one at the first plot; where that takes long,
+    # matplotlib says so, and who draws would be taken for one who complains.
+    import matplotlib.font_manager
+
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text(
         "[user]\n name = Test\n email = test@example.invalid\n[init]\n defaultBranch = main\n"
     )
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, **QUIET, "HOME": str(home), "PATH": path, "UNDERSTUDY_ACTOR": "tester"}
+    own = {"HOME": str(home), "PATH": path, "MPLCONFIGDIR": matplotlib.get_cachedir()}
+    return {**kept, **QUIET, **own, "UNDERSTUDY_ACTOR": "tester"}
 
 
 @pytest.fixture(scope="session")

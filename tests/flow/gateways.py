@@ -301,13 +301,13 @@ def pids(word: str) -> list[int]:
     return found
 
 
-def until(condition: Any, gateway: Gateway | None = None) -> None:
-    """Wait for it. Fails with the gateway's log."""
+def until(condition: Any, gateway: Gateway | None = None) -> Any:
+    """Wait for it, and return what came. Fails with the gateway's log."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            if condition():
-                return
+            if found := condition():
+                return found
         except OSError:
             pass
         if gateway is not None and gateway.process and gateway.process.poll() is not None:
@@ -404,8 +404,8 @@ def ending(gateway: Gateway) -> Iterator[None]:
     try:
         yield
     finally:
-        if gateway.process is not None:
-            if gateway.process.poll() is None:
-                gateway.stop()
+        # The number of one that ended before may be somebody else's by now.
+        if gateway.process is not None and gateway.process.poll() is None:
+            gateway.stop()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(gateway.process.pid, signal.SIGKILL)

@@ -116,6 +116,7 @@ def postgres() -> Iterator[str]:
         first = _unprivileged(folder)
         init = ["initdb", "-D", str(folder / "data"), "-U", "mlflow", "-A", "trust", "-E", "UTF8"]
         init[0] = str(programs / "initdb")
+        init += ["--no-sync"]  # it is gone before the power is; a busy disk may take minutes
         subprocess.run([*first, *init], check=True, capture_output=True, cwd=folder)
         serve = [
             str(programs / "postgres"), "-D", str(folder / "data"), "-k", str(folder),

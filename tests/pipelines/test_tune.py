@@ -695,7 +695,7 @@ def test_on_spark_the_trials_are_the_same_kind_of_runs(
     )
     found = workshop.tune(trials=6, seed=4, on_spark=True)
     asked, _ = tune.objective(workshop.root)
-    assert [t.number for t in found.trials] == list(range(6))
+    assert len({t.run for t in found.trials}) == 6
     assert len(found.failed) > 0
     assert len({json.dumps(p, sort_keys=True) for p in tried(found)}) == 6
     study, *runs = workshop.runs()
