@@ -9,12 +9,12 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, ClassVar
+from typing import Any
 
 from registry import settings
 from registry.errors import (
@@ -527,36 +527,58 @@ def _short(text: str, whole: str = "") -> str:
     return shorten(text, 120, placeholder=" ...")
 
 
-class _Quiet:
-    """How many threads want MLflow's loggers quiet, and what these say for the others."""
+class _Shared:
+    """A change to the whole process: made by the first thread that wants it, undone by the last."""
 
-    lock = threading.Lock()
-    count = 0
-    levels: ClassVar[dict[str, int]] = {"mlflow": 0, "alembic": 0}
+    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+        """`change` makes it, and returns what undoes it."""
+        self._change, self._lock, self._count = change, threading.Lock(), 0
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """For a block."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._undo = self._change()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if self._count == 0:
+                    self._undo()
 
 
-@contextmanager
-def _silent_logs() -> Iterator[None]:
-    """MLflow reports each registration and migration in lines nobody asked for."""
-    with _Quiet.lock:
-        _Quiet.count += 1
-        if _Quiet.count == 1:
-            for name in _Quiet.levels:
-                logger = logging.getLogger(name)
-                _Quiet.levels[name] = logger.level
-                logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        with _Quiet.lock:
-            _Quiet.count -= 1
-            if _Quiet.count == 0:
-                for name, level in _Quiet.levels.items():
-                    logging.getLogger(name).setLevel(level)
+def _quiet_loggers() -> Callable[[], None]:
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+
+    def undo() -> None:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    return undo
+
+
+def _no_stderr() -> Callable[[], None]:
+    redirected = redirect_stderr(io.StringIO())
+    redirected.__enter__()
+    return lambda: redirected.__exit__(None, None, None)
+
+
+_logs, _stderr = _Shared(_quiet_loggers), _Shared(_no_stderr)
+
+
+def _silent_logs() -> AbstractContextManager[None]:
+    """MLflow reports what it writes and migrates in lines nobody asked for."""
+    return _logs.made()
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Not even what is printed is seen; stderr is that of all threads, so not in a gateway."""
-    with _silent_logs(), redirect_stderr(io.StringIO()):
+    """Where it prints them, too, as with each registration, or others do, as models may."""
+    with _silent_logs(), _stderr.made():
         yield

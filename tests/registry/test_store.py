@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -28,13 +29,15 @@ def test_a_run_that_can_be_seen_has_its_tags(store: Any, monkeypatch: pytest.Mon
     assert run.data.tags.items() >= {"a": "b", "mlflow.parentRunId": "0" * 32}.items()
 
 
-def test_loggers_are_as_they_were_when_the_last_thread_is_done() -> None:
+def test_all_is_heard_again_when_the_last_thread_is_done() -> None:
     logger = logging.getLogger("mlflow")
-    before = logger.level
-    one, other = module._silent_logs(), module._silent_logs()
+    level, stderr = logger.level, sys.stderr
+    one, other = module._silent(), module._silent()
     one.__enter__()
     other.__enter__()
     one.__exit__(None, None, None)
     assert logger.level == logging.ERROR
+    assert sys.stderr is not stderr
     other.__exit__(None, None, None)
-    assert logger.level == before != logging.ERROR
+    assert logger.level == level != logging.ERROR
+    assert sys.stderr is stderr
