@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,21 @@ def _for_writing(connection: Any, _: object) -> None:
         "synchronous=NORMAL",
         "journal_size_limit=16000000",
     ):
-        connection.execute(f"PRAGMA {setting}")
+        _set(connection, setting)
+
+
+def _set(connection: Any, setting: str) -> None:
+    """SQLite does not wait for a lock where it changes the journal's mode, which is ours to do."""
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute(f"PRAGMA {setting}")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _for_reading(connection: Any, _: object) -> None:

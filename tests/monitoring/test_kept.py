@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -52,6 +55,16 @@ def test_several_may_be_the_first_at_the_same_moment(url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: Kept(url, "m"), range(8)))
     assert [kept.windows(1) for kept in found] == [[]] * 8
+
+
+def test_who_comes_while_another_makes_the_file_waits(tmp_path: Path) -> None:
+    """SQLite waits for no lock where it changes the journal's mode."""
+    path = tmp_path / "monitor.db"
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE first (x)")
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, other.commit).start()
+        assert Kept(f"sqlite:///{path}", "m").windows(1) == []
 
 
 def test_windows_come_back_as_they_were_by_number(kept: Kept, url: str) -> None:
