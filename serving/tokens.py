@@ -20,6 +20,8 @@ from registry.errors import UnderstudyError
 
 Scope = Literal["predict", "admin"]
 FILE = "tokens.json"
+PATIENCE = 30.0
+"""Seconds to wait for somebody else who changes them."""
 
 
 class TokensUnreadable(UnderstudyError):
@@ -28,6 +30,15 @@ class TokensUnreadable(UnderstudyError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} holds no tokens; delete it, and make them anew with `understudy token`"
+        )
+
+
+class TokensBusy(UnderstudyError):
+    """Somebody else has been changing them for too long."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"another `understudy token` has been changing {path} for {PATIENCE:g} s; end it first"
         )
 
 
@@ -110,9 +121,11 @@ def read(folder: Path) -> dict[str, dict[str, str]]:
 def changing(folder: Path) -> Iterator[dict[str, dict[str, str]]]:
     """What `read` gives, to be changed in the block and kept after it, by one at a time.
 
-    Raises TokensUnreadable, OSError. Nothing is kept of a block that raises.
+    Raises TokensUnreadable, TokensBusy, OSError. Nothing is kept of a block that raises.
     """
-    with turn.of(str(folder.resolve()), FILE):
+    with turn.of(str(folder.resolve()), FILE, PATIENCE) as ours:
+        if not ours:
+            raise TokensBusy(folder / FILE)
         known = read(folder)
         yield known
         _write(folder / FILE, known)

@@ -84,6 +84,16 @@ def test_two_who_make_tokens_at_once_get_both(tmp_path: Path) -> None:
     assert tokens.read(tmp_path).keys() == set(made)
 
 
+def test_who_waited_too_long_for_somebody_else_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tokens.changing(tmp_path):
+        monkeypatch.setattr(tokens, "PATIENCE", 0.1)
+        said = command(tmp_path, "a", code=1)
+    assert f"another `understudy token` has been changing {tmp_path}/tokens.json for 0.1 s" in said
+    assert tokens.read(tmp_path) == {}
+
+
 def change(folder: Path, name: str) -> str:
     with tokens.changing(folder) as known:
         known[name] = {"scope": "predict", "sha256": tokens.hashed(name)}
