@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from serving.records import Log
 from serving.sections import ServeParams
 from serving.served import NotStarted
 from serving.split import Split
-from serving.watch import Live, Unfit, Wanted
+from serving.watch import Live, Unfit, Wanted, keep
 
 if TYPE_CHECKING:
     from serving.follow import Follower
@@ -475,8 +474,4 @@ class Conductor:
 
     def _remember(self) -> None:
         """The verdicts that the ledger may not have yet; the last few are enough."""
-        last = dict(list(self._stopped.items())[-20:])
-        with contextlib.suppress(OSError):
-            new = self._path.with_suffix(f".{os.getpid()}")
-            new.write_text(json.dumps(last))
-            new.replace(self._path)
+        keep(self._path, dict(list(self._stopped.items())[-20:]))

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -160,12 +160,7 @@ class Watch:
 
     def remember(self, wanted: Wanted) -> None:
         """Note what is served, for a start without the registry."""
-        path = self._folder / "last.json"
-        text = json.dumps(asdict(wanted))
-        with contextlib.suppress(OSError):  # a full disk is no reason not to serve
-            new = path.with_suffix(f".{os.getpid()}")  # of other gateways of the project, too
-            new.write_text(text)
-            new.replace(path)
+        keep(self._folder / "last.json", asdict(wanted))
 
     def remembered(self) -> Wanted:
         """What was served last; nothing where that is not known."""
@@ -269,6 +264,20 @@ class Watch:
         others = [p for p in folder.iterdir() if p.name not in needed and not p.name.endswith(NEW)]
         for path in sorted(others, key=_touched)[:-KEPT_MODELS]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def keep(path: Path, what: Mapping[str, Any]) -> None:
+    """Write a small file of a gateway's, whole or, where that is not possible, not at all.
+
+    A full disk is no reason not to serve. Other gateways of the project may write it, too.
+    """
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        new.write_text(json.dumps(what))
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
 
 
 def _touched(path: Path) -> float:
