@@ -400,12 +400,13 @@ def running(
 
 @contextlib.contextmanager
 def ending(gateway: Gateway) -> Iterator[None]:
-    """Whatever becomes of a gateway in a block, none of its processes is left afterwards."""
+    """Whatever becomes of a gateway in a block, it does not run afterwards."""
     try:
         yield
     finally:
-        # The number of one that ended before may be somebody else's by now.
         if gateway.process is not None and gateway.process.poll() is None:
-            gateway.stop()
-            with contextlib.suppress(ProcessLookupError):
+            try:
+                gateway.stop()
+            except subprocess.TimeoutExpired:
                 os.killpg(gateway.process.pid, signal.SIGKILL)
+                raise

@@ -347,6 +347,9 @@ def test_a_version_that_is_rolled_back_while_it_starts_never_answers(
 def test_the_light_goes_out_with_the_version_that_stands_by(gateway: Gateway) -> None:
     gateway.until_ready(1)
     digest = json.loads((gateway.folder / "serve/m/last.json").read_text())["former"]["digest"]
+    files = gateway.folder / "serve/m/models" / digest
+    os.utime(files, (0, 0))
+    until(lambda: files.stat().st_mtime, gateway)  # so that another gateway does not forget it
     for victim in pids(f"serve/m/models/{digest}"):
         os.kill(victim, signal.SIGKILL)
     until(lambda: not gateway.status["rollback_ready"], gateway)

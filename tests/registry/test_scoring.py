@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -89,53 +85,6 @@ def test_an_artifact_that_does_not_start_gives_the_servers_own_error(
     assert found.unscored == found.problem
     assert found.latency == f"it could not be measured: {found.problem}"
     assert not running(tmp_path)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be reserved")
-def test_a_reserved_port_is_only_theirs_who_name_it() -> None:
-    only = 51  # IP_LOCAL_PORT_RANGE, of Linux 6.3: from which to which port "any" may be
-    with scoring.reserved_port() as port:
-        with socket.create_server(("127.0.0.1", port)) as server:  # says SO_REUSEADDR, as uvicorn
-            assert server.getsockname()[1] == port
-        for reuse in (0, 1):
-            with socket.socket() as other:
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
-                try:
-                    other.setsockopt(socket.IPPROTO_IP, only, struct.pack("HH", port, port))
-                except OSError:
-                    pytest.skip("this Linux is older than 6.3")
-                with pytest.raises(OSError, match="Address already in use"):
-                    other.bind(("127.0.0.1", 0))
-    with socket.socket() as other:
-        other.setsockopt(socket.IPPROTO_IP, only, struct.pack("HH", port, port))
-        other.bind(("127.0.0.1", 0))
-
-
-def test_what_somebody_else_answers_is_no_start(tmp_path: Path) -> None:
-    """Who listens at the port that was meant for a process which ends meanwhile."""
-    process = subprocess.Popen(["sleep", "600"])
-
-    class Stranger(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            process.kill()
-            process.wait()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"predictions": [1]}')
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    log = tmp_path / "log"
-    log.write_text("address already in use")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as stranger:
-        threading.Thread(target=stranger.serve_forever).start()
-        try:
-            with pytest.raises(scoring.NotServed, match="ended by itself; it last wrote: address"):
-                scoring._until_it_answers(process, stranger.server_port, (b"{}", 1), 30, log)
-        finally:
-            process.kill()
-            stranger.shutdown()
 
 
 def test_a_start_that_takes_too_long_is_given_up_and_leaves_no_process(
